@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: MIT
+// What a backend is. A policy type binds each node of a graph to a kernel; nothing else of Ulna knows who computes.
+#pragma once
+
+#include <concepts>
+#include <cstddef>
+
+#include "ulna/backend/tensor.hpp"
+
+namespace ulna {
+
+/// A CPU backend:
+///   Element                          the type of activations
+///   kernel<op>(node)                 the kernel for a node of that op, chosen in a constant expression
+///   scratch_bytes<op>(call, threads) working memory that the kernel needs for this call (data pointers not yet set)
+///   threads()                        how many threads run a kernel
+///   run(f)                           calls f() where kernels may use those threads
+template <class B>
+concept Backend = requires(B backend, const Node& node, const Call<typename B::Element>& call) {
+  typename B::Element;
+  { B::template kernel<Op::convolution>(node) } -> std::same_as<Kernel<typename B::Element>>;
+  { B::template scratch_bytes<Op::convolution>(call, 1) } -> std::same_as<std::size_t>;
+  { backend.threads() } -> std::same_as<int>;
+  backend.run([] {});
+};
+
+}  // namespace ulna

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: MIT
+// A lowered network as one constexpr value: nodes in execution order, parameters, and the layer each came from.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "ulna/graph/fixed_vector.hpp"
+#include "ulna/graph/node.hpp"
+
+namespace ulna {
+
+/// One level of a module path: `encoder[3]` inside its parent.
+struct Scope {
+  int parent = -1;
+  const char* label = "";
+  int index = -1;  ///< -1: the label stands alone
+};
+
+/// How a parameter's file layout follows from its axes.
+enum class ParameterKind : std::uint8_t {
+  weight,             ///< convolution: file (out, in, [depth,] height, width)
+  transposed_weight,  ///< transposed convolution: file (in, out, [depth,] height, width)
+  bias,               ///< one number a channel, initially 0
+  scale,              ///< one number a channel, initially 1
+  running_mean,       ///< state, not trained; initially 0
+  running_variance    ///< state, not trained; initially 1
+};
+
+constexpr bool is_trainable(ParameterKind kind) {
+  return kind != ParameterKind::running_mean && kind != ParameterKind::running_variance;
+}
+
+/// A parameter or a running statistic. In memory weights are [tap][in][out], out fastest.
+struct Parameter {
+  int scope = 0;
+  const char* name = "";
+  ParameterKind kind = ParameterKind::weight;
+  Extent kernel{};
+  int in = 1;
+  int out = 0;
+  std::int64_t offset = 0;  ///< elements into the flat buffer of trainable parameters, or of state
+
+  constexpr std::int64_t size() const { return kernel.volume() * in * out; }
+};
+
+/// Capacities of a graph while it is built. A network needs its exact sizes afterwards.
+inline constexpr int node_capacity = 2048;
+inline constexpr int parameter_capacity = 768;
+inline constexpr int scope_capacity = 768;
+
+template <int Nodes = node_capacity, int Parameters = parameter_capacity, int Scopes = scope_capacity>
+struct Graph {
+  FixedVector<Node, Nodes> nodes{};
+  FixedVector<Parameter, Parameters> parameters{};
+  FixedVector<Scope, Scopes> scopes{};
+  int image = -1;         ///< leaf that holds the input images
+  int labels = -1;        ///< leaf that holds class indices, one channel (training)
+  int pixel_weights = -1; ///< leaf that holds the loss weight of each pixel, one channel (training)
+  int output = -1;        ///< logits
+  int loss = -1;          ///< record whose first element is the loss (training)
+  int image_gradient = -1;
+  std::int64_t parameter_count = 0;  ///< trainable numbers
+  std::int64_t state_count = 0;      ///< running statistics
+
+  constexpr const Node& node(Value v) const { return nodes[v.id]; }
+  constexpr Shape shape(Value v) const { return nodes[v.id].shape; }
+  constexpr const Node& input(const Node& n, int i) const { return nodes[n.input[static_cast<std::size_t>(i)]]; }
+};
+
+/// The same graph in arrays of exactly its size, so that the object file carries nothing unused.
+template <int Nodes, int Parameters, int Scopes>
+constexpr auto shrink(const auto& from) {
+  Graph<Nodes, Parameters, Scopes> to;
+  for (const auto& n : from.nodes) to.nodes.push_back(n);
+  for (const auto& p : from.parameters) to.parameters.push_back(p);
+  for (const auto& s : from.scopes) to.scopes.push_back(s);
+  to.image = from.image;
+  to.labels = from.labels;
+  to.pixel_weights = from.pixel_weights;
+  to.output = from.output;
+  to.loss = from.loss;
+  to.image_gradient = from.image_gradient;
+  to.parameter_count = from.parameter_count;
+  to.state_count = from.state_count;
+  return to;
+}
+
+/// Calls `visit(scope)` from the outermost scope to `scope`.
+constexpr void for_each_scope(const auto& graph, int scope, auto&& visit) {
+  if (graph.scopes[scope].parent >= 0) for_each_scope(graph, graph.scopes[scope].parent, visit);
+  visit(graph.scopes[scope]);
+}
+
+/// `UNet/encoder[3]/pool`: for people.
+inline std::string path_of(const auto& graph, int scope) {
+  std::string path;
+  for_each_scope(graph, scope, [&](const Scope& s) {
+    if (!path.empty()) path += '/';
+    path += s.label;
+    if (s.index >= 0) path += '[' + std::to_string(s.index) + ']';
+  });
+  return path;
+}
+
+/// `encoder.3.conv1.weight`: for weight files. The network's own name is left out.
+inline std::string name_of(const auto& graph, const Parameter& parameter) {
+  std::string name;
+  for_each_scope(graph, parameter.scope, [&](const Scope& s) {
+    if (s.parent < 0) return;
+    name += s.label;
+    name += '.';
+    if (s.index >= 0) name += std::to_string(s.index) + '.';
+  });
+  return name + parameter.name;
+}
+
+}  // namespace ulna

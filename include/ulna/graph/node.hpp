@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: MIT
+// The nodes of a lowered network: plain values, no types, no pointers to run-time data.
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+#include "ulna/graph/shape.hpp"
+#include "ulna/graph/window.hpp"
+
+namespace ulna {
+
+/// What a node does. `op/<name>.hpp` states each one's meaning, shape rule, gradient rule and cost.
+enum class Op : std::uint8_t {
+  // leaves
+  input,
+  parameter,
+  // convolution
+  convolution,
+  transposed_convolution,
+  convolution_weight_gradient,
+  bias_gradient,
+  // pooling and resampling
+  max_pool,
+  max_pool_gradient,
+  average_pool,
+  average_pool_gradient,
+  upsample_nearest,
+  upsample_nearest_gradient,
+  upsample_bilinear,
+  upsample_bilinear_gradient,
+  // normalisation
+  moments,
+  normalize,
+  normalize_gradient_sums,
+  normalize_gradient,
+  norm_parameter_gradient,
+  update_running,
+  running_affine,
+  affine,
+  fold_weight,
+  fold_bias,
+  // pointwise
+  activation,
+  activation_gradient,
+  softmax,
+  softmax_gradient,
+  dropout,
+  add,
+  multiply,
+  // rearranging
+  concat,
+  slice,
+  crop,
+  pad,
+  pad_gradient,
+  // losses
+  cross_entropy,
+  cross_entropy_gradient,
+  binary_cross_entropy,
+  binary_cross_entropy_gradient,
+  soft_dice,
+  soft_dice_gradient,
+  weighted_sum,
+  count
+};
+
+enum class Activation : std::uint8_t { none, relu, leaky_relu, sigmoid };
+
+/// A handle to a node's output.
+struct Value {
+  int id = -1;
+  constexpr bool operator==(const Value&) const = default;
+  constexpr explicit operator bool() const { return id >= 0; }
+};
+
+/// A dense skip row of U-Net++ has five inputs; longer lists are chained.
+inline constexpr int max_inputs = 6;
+
+/// Which pixels share one mean and variance.
+struct NormAttributes {
+  int groups = 0;           ///< channel groups that share statistics; equal to the channels for batch and instance norm
+  bool over_batch = false;  ///< true: statistics over the whole batch (batch norm); false: per sample
+  float epsilon = 1e-5f;
+  float momentum = 0.1f;    ///< running = (1 - momentum) running + momentum current
+
+  constexpr bool operator==(const NormAttributes&) const = default;
+};
+
+/// The conventions of a soft Dice loss, see op/soft_dice.hpp.
+struct DiceAttributes {
+  float smooth_numerator = 1.0f;
+  float smooth_denominator = 1.0f;
+  bool squared = false;             ///< denominators sum p^2 + y^2 rather than p + y
+  bool include_background = true;   ///< class 0 counts
+  bool per_sample = false;          ///< sums over each sample, then the mean; false: sums over the batch
+
+  constexpr bool operator==(const DiceAttributes&) const = default;
+};
+
+/// One operation and its output.
+struct Node {
+  Op op = Op::input;
+  Shape shape{};                         ///< of the output, for one sample
+  std::array<int, max_inputs> input{-1, -1, -1, -1, -1, -1};
+  int scope = 0;                         ///< the layer that made it
+  int parameter = -1;                    ///< leaf: which parameter it is
+  int gradient_of = -1;                  ///< output goes to the gradient of this parameter
+  bool per_sample = true;                ///< false: one record for the whole batch (statistics, losses, parameter-like)
+  bool once = false;                     ///< depends on parameters alone: evaluated when they change, not at every run
+  bool accumulate = false;               ///< adds to its output instead of overwriting it
+  bool swap_channels = false;            ///< the weight's two channel axes change roles (adjoint of a convolution)
+  Activation activation = Activation::none;  ///< applied to the output in the same pass
+  float slope = 0.01f;                   ///< of leaky ReLU, for x < 0
+  float rate = 0.0f;                     ///< dropout probability; weight of a loss
+  float rate2 = 0.0f;                    ///< weight of the second term of weighted_sum
+  int begin = 0;                         ///< first channel of a slice; dropout's stream number
+  bool align_corners = false;            ///< bilinear: corner pixels map to corner pixels
+  Window window{};
+  NormAttributes norm{};
+  DiceAttributes dice{};
+
+  constexpr int inputs() const {
+    int n = 0;
+    while (n < max_inputs && input[static_cast<std::size_t>(n)] >= 0) ++n;
+    return n;
+  }
+};
+
+constexpr bool is_leaf(Op op) { return op == Op::input || op == Op::parameter; }
+
+}  // namespace ulna

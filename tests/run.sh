@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# Every test of Ulna. Installs what is missing, configures, builds, and runs; non-zero if anything fails.
+#   tests/run.sh                 everything
+#   BUILD_DIR=... tests/run.sh   build there instead of in build/tests
+set -euo pipefail
+
+root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
+source "$root/cmake/bootstrap.sh"
+build=${BUILD_DIR:-$root/build/tests}
+# Rooms that are run again under the address and undefined-behaviour sanitizers: those that read untrusted bytes or do
+# their own arithmetic on indices.
+sanitized_rooms="backend;classic;data;graph;metric;predict;report;weights"
+
+ulna_install "${ulna_core_packages[@]}" "${ulna_component_packages[@]}" "${ulna_example_packages[@]}" \
+  "${ulna_test_packages[@]}" "${ulna_benchmark_packages[@]}"
+jobs=$(ulna_jobs)
+closing=()
+
+# check NAME FOLDER CMAKE_ARGUMENT...: configures, builds and tests one build tree. The closing line of ctest is kept.
+check() {
+  local name=$1 folder=$2 log status=0
+  shift 2
+  log=$(mktemp)
+  ulna_say "$name: configure"
+  cmake -S "$root" -B "$folder" -G Ninja "$@"
+  ulna_say "$name: build with $jobs jobs"
+  cmake --build "$folder" --parallel "$jobs"
+  ulna_say "$name: run"
+  ctest --test-dir "$folder" --output-on-failure --no-tests=error --parallel "$jobs" 2>&1 | tee "$log" || status=1
+  closing+=("$name: $(grep -E '^[0-9]+% tests passed' "$log" || echo 'ctest did not finish')")
+  rm -f "$log"
+  return $status
+}
+
+failed=0
+check "sanitized" "$build-sanitized" -DCMAKE_BUILD_TYPE=Debug "-DCMAKE_CXX_FLAGS_DEBUG=-g1 -O1" \
+  -DULNA_SANITIZE=address,undefined "-DULNA_TEST_ROOMS=$sanitized_rooms" \
+  -DULNA_BUILD_EXAMPLES=OFF -DULNA_BUILD_BENCHMARKS=OFF || failed=1
+check "tests" "$build" -DCMAKE_BUILD_TYPE=Release || failed=1
+
+ulna_say "Summary, after $((SECONDS / 60)) min $((SECONDS % 60)) s"
+printf '%s\n' "${closing[@]}"
+exit $failed

@@ -8,6 +8,8 @@
 
 namespace ulna {
 
+class Backward;
+
 /// An inclusive range of pixels along one axis that a range of output pixels depends on.
 struct Interval {
   int low = 0;
@@ -48,6 +50,7 @@ constexpr AxisWindow along(const Window& w, Axis axis) {
 ///   in_place                                  the input whose memory the output may take over, -1: none
 struct OpDefaults {
   static constexpr int in_place = -1;
+  static void differentiate(Backward&, const Node&, int, Value);  // not constexpr, so reaching it ends the compilation
   static constexpr std::int64_t macs(const auto&, const Node&) { return 0; }
   static constexpr Interval reach(const Node&, Axis, Interval out) { return out; }
 };

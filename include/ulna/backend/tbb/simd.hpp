@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: MIT
+// A thin vocabulary of SIMD operations over the vector extensions of GCC and clang.
+//
+// Two translation units with different -march flags may be linked together, and the linker keeps one copy of each
+// inline function. So every function here is always inlined (no copy to share), and every kernel template carries an
+// `Isa` as a template argument, which makes its mangled name differ where its code does.
+#pragma once
+
+#include <cstdint>
+
+namespace ulna {
+
+/// What the kernels of one translation unit may assume of the processor.
+template <int VectorBytes, bool HasFma>
+struct Isa {
+  static constexpr int width = VectorBytes / 4;                  ///< floats in a vector
+  static constexpr int registers = VectorBytes == 64 ? 32 : 16;  ///< vector registers
+  static constexpr bool fma = HasFma;                            ///< a * b + c rounds once
+};
+
+#if defined(__AVX512F__)
+using NativeIsa = Isa<64, true>;
+#elif defined(__AVX__) && defined(__FMA__)
+using NativeIsa = Isa<32, true>;
+#elif defined(__AVX__)
+using NativeIsa = Isa<32, false>;
+#elif defined(__aarch64__)
+using NativeIsa = Isa<16, true>;
+#else
+using NativeIsa = Isa<16, false>;
+#endif
+
+/// Width elements of T in one vector register.
+template <class T, int Width>
+struct Vec {
+  typedef T Native __attribute__((vector_size(Width * sizeof(T))));
+  static constexpr int width = Width;
+  using Element = T;
+
+  Native v;
+
+  [[gnu::always_inline]] static inline Vec zero() { return {Native{}}; }
+  [[gnu::always_inline]] static inline Vec broadcast(T x) { return {x - Native{}}; }
+  /// No alignment is needed.
+  [[gnu::always_inline]] static inline Vec load(const T* p) {
+    Vec r;
+    __builtin_memcpy(&r.v, p, sizeof(Native));
+    return r;
+  }
+  /// The first n elements; the others are zero, and their memory is not touched.
+  [[gnu::always_inline]] static inline Vec load_partial(const T* p, int n) {
+    Vec r = zero();
+    for (int i = 0; i < Width; ++i)
+      if (i < n) r.v[i] = p[i];
+    return r;
+  }
+  [[gnu::always_inline]] inline void store(T* p) const { __builtin_memcpy(p, &v, sizeof(Native)); }
+  /// Stores the first n elements only.
+  [[gnu::always_inline]] inline void store_partial(T* p, int n) const {
+    for (int i = 0; i < Width; ++i)
+      if (i < n) p[i] = v[i];
+  }
+
+  [[gnu::always_inline]] friend inline Vec operator+(Vec a, Vec b) { return {a.v + b.v}; }
+  [[gnu::always_inline]] friend inline Vec operator-(Vec a, Vec b) { return {a.v - b.v}; }
+  [[gnu::always_inline]] friend inline Vec operator*(Vec a, Vec b) { return {a.v * b.v}; }
+  [[gnu::always_inline]] friend inline Vec operator/(Vec a, Vec b) { return {a.v / b.v}; }
+  /// a b + c, rounded once where the processor can.
+  [[gnu::always_inline]] friend inline Vec fma(Vec a, Vec b, Vec c) { return {a.v * b.v + c.v}; }
+  [[gnu::always_inline]] friend inline Vec max(Vec a, Vec b) { return {a.v > b.v ? a.v : b.v}; }
+  [[gnu::always_inline]] friend inline Vec min(Vec a, Vec b) { return {a.v < b.v ? a.v : b.v}; }
+  /// Lane by lane: x > y ? a : b.
+  [[gnu::always_inline]] friend inline Vec select_greater(Vec x, Vec y, Vec a, Vec b) {
+    return {x.v > y.v ? a.v : b.v};
+  }
+  [[gnu::always_inline]] friend inline Vec select_less(Vec x, Vec y, Vec a, Vec b) { return {x.v < y.v ? a.v : b.v}; }
+};
+
+template <class Isa>
+using FloatVec = Vec<float, Isa::width>;
+
+/// Sum of the lanes, in pairs at a fixed distance (the same order on every processor of one width).
+template <class T, int Width>
+[[gnu::always_inline]] inline T reduce_add(Vec<T, Width> x) {
+  T lane[Width];
+  x.store(lane);
+  for (int half = Width / 2; half > 0; half /= 2)
+    for (int i = 0; i < half; ++i) lane[i] += lane[i + half];
+  return lane[0];
+}
+
+/// Largest lane.
+template <class T, int Width>
+[[gnu::always_inline]] inline T reduce_max(Vec<T, Width> x) {
+  T lane[Width];
+  x.store(lane);
+  for (int half = Width / 2; half > 0; half /= 2)
+    for (int i = 0; i < half; ++i) lane[i] = lane[i] > lane[i + half] ? lane[i] : lane[i + half];
+  return lane[0];
+}
+
+/// e^x to about 2 ulp: x = n ln 2 + r with |r| <= ln 2 / 2, a polynomial for e^r, and n added to the exponent.
+/// Results below the smallest normal number are zero; above the largest, infinity; NaN stays NaN.
+template <int Width>
+[[gnu::always_inline]] inline Vec<float, Width> exp(Vec<float, Width> x) {
+  using V = Vec<float, Width>;
+  using Bits = typename Vec<std::int32_t, Width>::Native;
+  constexpr float lowest = -87.33654f;
+  constexpr float highest = 88.02969f;  // n stays at most 127
+  const V clamped = min(max(x, V::broadcast(lowest)), V::broadcast(highest));
+  const V magic = V::broadcast(0x1.8p23f);  // adding it rounds to the nearest integer, kept in the low bits
+  const V shifted = fma(clamped, V::broadcast(0x1.715476p0f), magic);
+  const V n = shifted - magic;
+  V r = clamped - n * V::broadcast(0x1.62e4p-1f);
+  r = r - n * V::broadcast(0x1.7f7d1cp-20f);
+  V p = V::broadcast(0x1.6850e4p-10f);
+  p = fma(p, r, V::broadcast(0x1.123bccp-7f));
+  p = fma(p, r, V::broadcast(0x1.555b98p-5f));
+  p = fma(p, r, V::broadcast(0x1.55548ep-3f));
+  p = fma(p, r, V::broadcast(0x1.fffff8p-2f));
+  p = fma(p, r, V::broadcast(1.0f));
+  p = fma(p, r, V::broadcast(1.0f));
+  const Bits exponent = (Bits)shifted.v << 23;
+  V y{(typename V::Native)((Bits)p.v + exponent)};
+  y = select_less(x, V::broadcast(lowest), V::zero(), y);
+  y = select_greater(x, V::broadcast(highest), y * V::broadcast(__builtin_inff()), y);
+  return {x.v == x.v ? y.v : x.v};
+}
+
+/// 1 / (1 + e^-x).
+template <int Width>
+[[gnu::always_inline]] inline Vec<float, Width> sigmoid(Vec<float, Width> x) {
+  using V = Vec<float, Width>;
+  return V::broadcast(1.0f) / (V::broadcast(1.0f) + exp(V::zero() - x));
+}
+
+}  // namespace ulna

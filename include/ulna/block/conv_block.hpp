@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include "ulna/layer/activation.hpp"
+#include "ulna/layer/conv.hpp"
+#include "ulna/layer/norm.hpp"
+
+namespace ulna {
+
+/// What the blocks of one network have in common.
+template <class PaddingPolicy = padding::Same, class Norm = norm::Batch, class Act = activation::ReLU,
+          class Drop = dropout::None, bool ConvBias = !Norm::present>
+struct Style {
+  using padding_policy = PaddingPolicy;
+  using norm_layer = Norm;
+  using activation_layer = Act;
+  using dropout_layer = Drop;
+  static constexpr Padding padding = padding_of<PaddingPolicy>;
+  static constexpr bool bias = ConvBias;  ///< by default only where no norm follows, which would cancel it
+};
+
+/// (3x3 convolution, norm, activation) twice: the block of the U-Net.
+template <class S = Style<>>
+struct ConvBlock {
+  static constexpr Value lower(Builder& b, Value x, int channels) {
+    const layer::ConvOptions o{.channels = channels, .kernel = 3, .padding = S::padding, .bias = S::bias};
+    x = layer::conv(b, x, o, "conv1");
+    x = S::activation_layer::lower(b, S::norm_layer::lower(b, x, "norm1"));
+    x = layer::conv(b, x, o, "conv2");
+    x = S::activation_layer::lower(b, S::norm_layer::lower(b, x, "norm2"));
+    return S::dropout_layer::lower(b, x);
+  }
+};
+
+}  // namespace ulna

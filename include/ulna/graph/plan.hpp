@@ -1,0 +1,268 @@
+// SPDX-License-Identifier: MIT
+// Where every value lives. Views first (concatenation, slices, in-place), then best fit by liveness.
+//
+// Offsets are in elements, for a batch of one. At batch B every offset and size is multiplied by B, so one plan serves every
+// batch; records that do not grow with the batch waste a few bytes by it.
+#pragma once
+
+#include <cstdint>
+
+#include "ulna/graph/graph.hpp"
+#include "ulna/op/ops.hpp"
+
+namespace ulna {
+
+enum class Storage : std::uint8_t {
+  none,        ///< no memory: an op that only has effects
+  staging,     ///< images, labels, pixel weights: copied in at the door
+  parameter,   ///< the model's parameters
+  state,       ///< the model's running statistics
+  gradient,    ///< the trainer's gradient buffer
+  persistent,  ///< depends on parameters alone
+  arena        ///< activations and their gradients
+};
+
+/// Where a value lives.
+struct Place {
+  Storage storage = Storage::none;
+  std::int64_t offset = 0;     ///< elements from the start of the storage, before the channel offset
+  int channel_offset = 0;      ///< of a view into a wider buffer
+  int pixel_stride = 0;        ///< channels of that buffer
+  bool is_view = false;        ///< shares the memory of another value
+};
+
+/// The plan of a whole graph; `places` runs parallel to its nodes.
+template <int Nodes = node_capacity>
+struct Plan {
+  FixedVector<Place, Nodes> places{};
+  std::int64_t arena = 0;       ///< elements for a batch of one
+  std::int64_t persistent = 0;  ///< elements
+  std::int64_t staging = 0;     ///< elements for a batch of one
+  std::int64_t unplanned = 0;   ///< arena elements if every value had memory of its own
+};
+
+/// Elements that buffers are rounded up to: 64 bytes of float.
+inline constexpr std::int64_t alignment_elements = 16;
+
+constexpr std::int64_t aligned(std::int64_t n) { return (n + alignment_elements - 1) / alignment_elements * alignment_elements; }
+
+namespace detail {
+
+class Planner {
+ public:
+  constexpr explicit Planner(const Graph<>& graph) : g_(graph), n_(graph.nodes.size()) {
+    for (int i = 0; i < n_; ++i) {
+      parent_.push_back(-1);
+      shift_.push_back(0);
+      last_use_.push_back(i);
+      next_member_.push_back(-1);
+      plan_.places.push_back({});
+    }
+    for (int i = 0; i < n_; ++i)
+      for (const int x : g_.nodes[i].input)
+        if (x >= 0) last_use_[x] = i;
+    for (const int kept : {g_.output, g_.loss, g_.image_gradient})
+      if (kept >= 0) last_use_[kept] = n_;
+  }
+
+  constexpr Plan<> run() {
+    assign_storage();
+    alias_slices_and_concats();
+    alias_in_place();
+    allocate();
+    return plan_;
+  }
+
+ private:
+  constexpr bool in_arena(int id) const { return plan_.places[id].storage == Storage::arena; }
+
+  constexpr void assign_storage() {
+    for (int i = 0; i < n_; ++i) {
+      const Node& n = g_.nodes[i];
+      Place& p = plan_.places[i];
+      p.pixel_stride = n.shape.channels;
+      if (n.op == Op::parameter) {
+        const Parameter& parameter = g_.parameters[n.parameter];
+        p.storage = is_trainable(parameter.kind) ? Storage::parameter : Storage::state;
+        p.offset = parameter.offset;
+      } else if (n.op == Op::input) {
+        p.storage = Storage::staging;
+        p.offset = plan_.staging;
+        plan_.staging += aligned(n.shape.size());
+      } else if (n.gradient_of >= 0) {
+        p.storage = Storage::gradient;
+        p.offset = g_.parameters[n.gradient_of].offset;
+      } else if (n.once) {
+        p.storage = Storage::persistent;
+        p.offset = plan_.persistent;
+        plan_.persistent += aligned(n.shape.size());
+      } else if (n.shape.size() > 0) {
+        p.storage = Storage::arena;
+      }
+    }
+  }
+
+  /// `child` lives in `parent` from channel `shift` on.
+  constexpr void make_view(int child, int parent, int shift) {
+    parent_[child] = parent;
+    shift_[child] = shift;
+  }
+
+  constexpr void alias_slices_and_concats() {
+    for (int i = 0; i < n_; ++i) {
+      const Node& n = g_.nodes[i];
+      if (n.op == Op::slice) make_view(i, n.input[0], n.begin);
+      if (n.op != Op::concat) continue;
+      int begin = 0;
+      for (int k = 0; k < n.inputs(); ++k) {
+        const int x = n.input[static_cast<std::size_t>(k)];
+        if (in_arena(x) && parent_[x] < 0 && g_.nodes[x].per_sample && g_.nodes[x].op != Op::slice) make_view(x, i, begin);
+        begin += g_.nodes[x].shape.channels;
+      }
+    }
+  }
+
+  constexpr int root(int id) const {
+    while (parent_[id] >= 0) id = parent_[id];
+    return id;
+  }
+  constexpr int channel_in_root(int id) const {
+    int c = 0;
+    for (; parent_[id] >= 0; id = parent_[id]) c += shift_[id];
+    return c;
+  }
+
+  /// The last node that reads any value whose channels overlap those of `id`.
+  constexpr int last_use_of_memory(int id) const {
+    const int r = root(id);
+    const int begin = channel_in_root(id);
+    const int end = begin + g_.nodes[id].shape.channels;
+    int last = 0;
+    for (int m = r; m >= 0; m = next_member_[m]) {
+      const int c = channel_in_root(m);
+      if (c < end && begin < c + g_.nodes[m].shape.channels && last_use_[m] > last) last = last_use_[m];
+    }
+    return last;
+  }
+
+  constexpr void join_members(int id) {
+    const int r = root(id);
+    if (r == id) return;
+    next_member_[id] = next_member_[r];
+    next_member_[r] = id;
+  }
+
+  constexpr void alias_in_place() {
+    for (int i = 0; i < n_; ++i)
+      if (in_arena(i)) join_members(i);
+    for (int i = 0; i < n_; ++i) {
+      const Node& n = g_.nodes[i];
+      if (!in_arena(i) || parent_[i] >= 0 || next_member_[i] >= 0) continue;
+      const int slot = with_rule(n.op, [](auto rule) { return decltype(rule)::in_place; });
+      if (slot < 0) continue;
+      // a sum may take over either operand
+      for (int k = slot; k <= (n.op == Op::add ? 1 : slot); ++k) {
+        const int x = n.input[static_cast<std::size_t>(k)];
+        const bool twice = n.op == Op::add && n.input[0] == n.input[1];
+        if (!in_arena(x) || g_.nodes[x].shape != n.shape || g_.nodes[x].per_sample != n.per_sample || twice) continue;
+        if (last_use_of_memory(x) != i) continue;
+        if (k == 1) swap_operands_[i] = true;
+        make_view(i, x, 0);
+        join_members(i);
+        break;
+      }
+    }
+  }
+
+  constexpr void allocate() {
+    FixedVector<int, node_capacity> end{};  // last use of everything in a root
+    FixedVector<bool, node_capacity> placed{};
+    for (int i = 0; i < n_; ++i) {
+      end.push_back(last_use_[i]);
+      placed.push_back(false);
+    }
+    for (int i = 0; i < n_; ++i)
+      if (in_arena(i) && last_use_[i] > end[root(i)]) end[root(i)] = last_use_[i];
+
+    FixedVector<Live, node_capacity> live{};
+    for (int i = 0; i < n_; ++i) {
+      if (!in_arena(i)) continue;
+      const int r = root(i);
+      if (!placed[r]) {
+        placed[r] = true;
+        plan_.places[r].offset = best_fit(live, aligned(g_.nodes[r].shape.size()), end[r]);
+      }
+      plan_.unplanned += aligned(g_.nodes[i].shape.size());
+      int kept = 0;
+      for (int k = 0; k < live.size(); ++k)
+        if (live[k].last_use > i) live[kept++] = live[k];
+      live.count = kept;
+    }
+    for (int i = 0; i < n_; ++i) {
+      if (!in_arena(i) || parent_[i] < 0) continue;
+      const int r = root(i);
+      Place& p = plan_.places[i];
+      p.offset = plan_.places[r].offset;
+      p.channel_offset = channel_in_root(i);
+      p.pixel_stride = g_.nodes[r].shape.channels;
+      p.is_view = true;
+    }
+  }
+
+  struct Live {
+    std::int64_t begin = 0;
+    std::int64_t end = 0;
+    int last_use = 0;
+  };
+
+  /// The smallest gap between live buffers (sorted by address) that holds `size`, else the end of the last.
+  constexpr std::int64_t best_fit(FixedVector<Live, node_capacity>& live, std::int64_t size, int last_use) {
+    std::int64_t best = -1;
+    std::int64_t best_gap = 0;
+    std::int64_t cursor = 0;
+    int position = live.size();
+    for (int k = 0; k < live.size(); ++k) {
+      const std::int64_t gap = live[k].begin - cursor;
+      if (gap >= size && (best < 0 || gap < best_gap)) {
+        best = cursor;
+        best_gap = gap;
+        position = k;
+      }
+      if (live[k].end > cursor) cursor = live[k].end;
+    }
+    if (best < 0) best = cursor;
+    live.push_back({});
+    for (int k = live.size() - 1; k > position; --k) live[k] = live[k - 1];
+    live[position] = {best, best + size, last_use};
+    if (best + size > plan_.arena) plan_.arena = best + size;
+    return best;
+  }
+
+  const Graph<>& g_;
+  int n_;
+  Plan<> plan_{};
+  FixedVector<int, node_capacity> parent_{};
+  FixedVector<int, node_capacity> shift_{};
+  FixedVector<int, node_capacity> last_use_{};
+  FixedVector<int, node_capacity> next_member_{};
+
+ public:
+  bool swap_operands_[node_capacity]{};  ///< sums that write into their second operand
+};
+
+}  // namespace detail
+
+/// Plans the memory of a graph. May swap the operands of sums, so that a sum always writes into its first operand.
+constexpr Plan<> plan(Graph<>& graph) {
+  detail::Planner planner{graph};
+  const Plan<> result = planner.run();
+  for (int i = 0; i < graph.nodes.size(); ++i)
+    if (planner.swap_operands_[i]) {
+      const int first = graph.nodes[i].input[0];
+      graph.nodes[i].input[0] = graph.nodes[i].input[1];
+      graph.nodes[i].input[1] = first;
+    }
+  return result;
+}
+
+}  // namespace ulna

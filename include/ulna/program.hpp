@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: MIT
+// A network bound to an input: shapes checked, memory planned, cost counted, before anything runs.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "ulna/graph/lower.hpp"
+#include "ulna/graph/summary.hpp"
+#include "ulna/layer/layer.hpp"
+
+namespace ulna {
+
+/// The compile-time extents of an input image. The batch is a run-time number.
+template <int Channels, int Height, int Width>
+struct Image {
+  static_assert(Channels >= 1 && Height >= 1 && Width >= 1, "Image: Channels, Height and Width must be at least 1");
+  static constexpr Shape shape{Channels, 1, Height, Width};
+};
+
+/// The compile-time extents of a label map with `Count` classes.
+template <int Count, int Height, int Width>
+struct Labels {
+  static_assert(Count >= 2, "Labels: there are at least 2 classes (background and foreground)");
+  static constexpr int classes = Count;
+  static constexpr Shape shape{1, 1, Height, Width};
+};
+
+/// A network and the input it runs on. All members are constants.
+template <Layer Net, class Input>
+struct Program {
+  using Network = Net;
+  using InputShape = Input;
+
+  static constexpr Shape input_shape = Input::shape;
+  static constexpr Diagnostic diagnostic = detail::diagnose<Net>(input_shape);
+  static_assert(enforce<diagnostic>());
+
+ private:
+  // A broken network has been reported above; it is not compiled further, to keep the message short.
+  static constexpr detail::Draft draft = diagnostic ? detail::Draft{} : detail::draft_inference<Net>(input_shape);
+
+ public:
+  /// Graph and plan for inference: norms folded, activations fused.
+  static constexpr auto inference = detail::finished<draft>();
+
+  static constexpr Shape output_shape = diagnostic ? Shape{} : draft.graph.nodes[draft.graph.output].shape;
+  /// Logits a pixel.
+  static constexpr int classes = output_shape.channels;
+  /// Trainable numbers; running statistics are not counted.
+  static constexpr std::int64_t parameter_count = draft.graph.parameter_count;
+  static constexpr std::int64_t state_count = draft.graph.state_count;
+  /// Multiply-accumulates of one inference of one sample.
+  static constexpr std::int64_t macs = macs_of(draft.graph);
+  /// Tiles start at multiples of this.
+  static constexpr int alignment = alignment_of(draft.graph);
+  /// Input pixels on each side of a tile that its inside depends on.
+  static constexpr Halo halo = diagnostic ? Halo{} : halo_of(draft.graph);
+  /// The farthest input pixel, along an axis, that an output pixel depends on.
+  static constexpr int receptive_radius = diagnostic ? 0 : ulna::receptive_radius(draft.graph, alignment);
+
+  /// Bytes that an inference needs besides the parameters and kernels' scratch, for float activations.
+  static constexpr std::int64_t inference_bytes(int batch) {
+    return 4 * ((inference.plan.arena + inference.plan.staging) * batch + inference.plan.persistent);
+  }
+
+  /// The network as a table: path, op, shape, parameters, MACs, arena offset.
+  static std::string summary() { return ulna::summary(inference.graph, inference.plan); }
+  /// The network as a picture in Graphviz's DOT language.
+  static std::string dot() { return ulna::dot(inference.graph); }
+};
+
+/// The training plan of a program under a loss: forward, backward, memory.
+template <class P, class Loss, bool ImageGradient = false>
+struct TrainingProgram {
+  static constexpr Diagnostic diagnostic =
+      P::diagnostic ? Diagnostic{} : detail::lower_training<typename P::Network, Loss>(P::input_shape).diagnostic;
+  static_assert(enforce<diagnostic>());
+
+ private:
+  static constexpr detail::Draft draft =
+      P::diagnostic || diagnostic ? detail::Draft{} : detail::draft_training<typename P::Network, Loss>(P::input_shape, ImageGradient);
+
+ public:
+  static constexpr auto compiled = detail::finished<draft>();
+
+  /// Bytes that a training step needs besides parameters, their gradients, optimizer state and kernels' scratch, in float.
+  static constexpr std::int64_t training_bytes(int batch) {
+    return 4 * ((compiled.plan.arena + compiled.plan.staging) * batch + compiled.plan.persistent);
+  }
+};
+
+}  // namespace ulna

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: MIT
+// Inference of whole batches of the compiled extent.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <type_traits>
+#include <utility>
+
+#include "ulna/runtime/executor.hpp"
+#include "ulna/runtime/model.hpp"
+#include "ulna/runtime/view.hpp"
+
+namespace ulna {
+
+/// Runs program P on a backend. P may differ from the model's own program in its input extents, not in its network.
+template <class P, Backend B>
+class Predictor {
+ public:
+  using Element = typename B::Element;
+
+  /// `batch`: the largest batch that predict() will be given.
+  template <class ModelProgram>
+  explicit Predictor(Model<ModelProgram, Element>& model, int batch = 1, B backend = {})
+      : backend_(std::move(backend)),
+        revision_([&model] { return model.revision(); }),
+        max_batch_(batch),
+        executor_(backend_, batch,
+                  {const_cast<Element*>(model.parameters().data()), const_cast<Element*>(model.state().data()), nullptr}) {
+    static_assert(std::is_same_v<typename ModelProgram::Network, typename P::Network> &&
+                      ModelProgram::parameter_count == P::parameter_count,
+                  "Predictor: the model belongs to another network");
+  }
+
+  /// Logits of a batch of images (batch, height, width, channels). The view is valid until the next call.
+  /// Throws DataError for wrong sizes and non-finite pixels.
+  Tensor<Element> predict(const ImagesView& images) {
+    detail::require_shape(images, P::input_shape, max_batch_, "images");
+    if (executor_.batch() != images.batch) executor_.bind(images.batch);
+    if (const std::uint64_t now = revision_(); now != evaluated_revision_) {
+      executor_.run_once();
+      evaluated_revision_ = now;
+    }
+    detail::stage_finite(images, executor_.tensor(P::inference.graph.image), "images");
+    executor_.run();
+    return executor_.tensor(P::inference.graph.output);
+  }
+
+  /// Bytes held besides the model's.
+  std::size_t bytes() const { return executor_.bytes(); }
+  B& backend() { return backend_; }
+
+ private:
+  B backend_;
+  std::function<std::uint64_t()> revision_;
+  std::uint64_t evaluated_revision_ = 0;
+  int max_batch_;
+  Executor<P::inference, B> executor_;
+};
+
+}  // namespace ulna

@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: MIT
+// Runs a planned graph: a constexpr table of kernels over one arena. Nothing is allocated after construction.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <vector>
+
+#include "ulna/backend/backend.hpp"
+#include "ulna/graph/lower.hpp"
+#include "ulna/runtime/buffer.hpp"
+
+namespace ulna {
+
+namespace detail {
+
+constexpr bool uses(const auto& graph, Op op) {
+  for (const Node& n : graph.nodes)
+    if (n.op == op) return true;
+  return false;
+}
+
+/// Ops that the plan resolves, or that the door fills.
+constexpr bool runs(Op op) { return !is_leaf(op) && op != Op::slice; }
+
+/// Calls `visit.template operator()<op>()` for the node's op; ops that the graph does not use are never instantiated.
+template <const auto& C, int I = 0>
+constexpr auto with_used_op(Op op, auto&& visit) {
+  constexpr Op candidate = static_cast<Op>(I);
+  if constexpr (I + 1 < static_cast<int>(Op::count)) {
+    if constexpr (runs(candidate) && uses(C.graph, candidate)) {
+      if (op == candidate) return visit.template operator()<candidate>();
+    }
+    return with_used_op<C, I + 1>(op, visit);
+  } else {
+    return visit.template operator()<candidate>();
+  }
+}
+
+/// The kernel of every node, chosen while compiling.
+template <const auto& C, class B>
+constexpr auto kernel_table() {
+  constexpr int n = C.graph.nodes.size();
+  std::array<Kernel<typename B::Element>, static_cast<std::size_t>(n)> table{};
+  for (int i = 0; i < n; ++i)
+    if (runs(C.graph.nodes[i].op))
+      table[static_cast<std::size_t>(i)] =
+          with_used_op<C>(C.graph.nodes[i].op, [&]<Op op>() { return B::template kernel<op>(C.graph.nodes[i]); });
+  return table;
+}
+
+}  // namespace detail
+
+/// Where the values that outlive a run are kept; owned by models and trainers.
+template <class T>
+struct ExternalMemory {
+  T* parameters = nullptr;
+  T* state = nullptr;
+  T* gradients = nullptr;
+};
+
+/// The graph and plan of `C` on backend `B` for up to `max_batch` samples.
+template <const auto& C, Backend B>
+class Executor {
+ public:
+  using Element = typename B::Element;
+
+  Executor(B& backend, int max_batch, ExternalMemory<Element> memory)
+      : backend_(backend),
+        memory_(memory),
+        arena_(static_cast<std::size_t>(C.plan.arena * max_batch)),
+        persistent_(static_cast<std::size_t>(C.plan.persistent)),
+        staging_(static_cast<std::size_t>(C.plan.staging * max_batch)),
+        calls_(static_cast<std::size_t>(C.graph.nodes.size())) {
+    bind(max_batch);
+    std::size_t bytes = 0;
+    for (int i = 0; i < C.graph.nodes.size(); ++i)
+      if (detail::runs(C.graph.nodes[i].op)) bytes = std::max(bytes, scratch_bytes(i));
+    scratch_ = Buffer<std::byte>(bytes);
+    bind(max_batch);
+  }
+
+  Executor(const Executor&) = delete;
+  Executor& operator=(const Executor&) = delete;
+
+  /// Points every call at its memory for `batch` samples, at most the batch of construction.
+  void bind(int batch) {
+    batch_ = batch;
+    for (int i = 0; i < C.graph.nodes.size(); ++i) {
+      const Node& n = C.graph.nodes[i];
+      auto& call = calls_[static_cast<std::size_t>(i)];
+      call.node = &n;
+      call.batch = batch;
+      call.output = tensor(i);
+      for (std::size_t k = 0; k < max_inputs; ++k)
+        call.input[k] = n.input[k] >= 0 ? tensor(n.input[k]) : Tensor<Element>{};
+      call.scratch = scratch_.span();
+    }
+  }
+
+  int batch() const { return batch_; }
+
+  /// Evaluates what depends on parameters alone; call it when they changed.
+  void run_once() { run_nodes(true); }
+  /// Evaluates everything else, in order.
+  void run(Seed seed = {}, std::uint64_t step = 0) {
+    for (auto& call : calls_) {
+      call.seed = seed;
+      call.step = step;
+    }
+    run_nodes(false);
+  }
+
+  /// The memory of a node's output.
+  Tensor<Element> tensor(int id) const {
+    const Node& n = C.graph.nodes[id];
+    const Place& p = C.plan.places[id];
+    const std::ptrdiff_t batch = batch_;
+    Element* base = nullptr;
+    std::ptrdiff_t offset = static_cast<std::ptrdiff_t>(p.offset);
+    switch (p.storage) {
+      case Storage::none: return {nullptr, n.shape, batch_, 0, 0};
+      case Storage::staging: base = staging_.data(); offset *= batch; break;
+      case Storage::parameter: base = memory_.parameters; break;
+      case Storage::state: base = memory_.state; break;
+      case Storage::gradient: base = memory_.gradients; break;
+      case Storage::persistent: base = persistent_.data(); break;
+      case Storage::arena: base = arena_.data(); offset *= batch; break;
+    }
+    const std::ptrdiff_t stride = p.pixel_stride;
+    return {base == nullptr ? nullptr : base + offset + p.channel_offset, n.shape, n.per_sample ? batch_ : 1, stride,
+            static_cast<std::ptrdiff_t>(n.shape.pixels()) * stride};
+  }
+
+  /// Bytes held: arena, staging, persistent values and scratch.
+  std::size_t bytes() const {
+    return (arena_.size() + persistent_.size() + staging_.size()) * sizeof(Element) + scratch_.size();
+  }
+
+ private:
+  static constexpr auto kernels = detail::kernel_table<C, B>();
+
+  std::size_t scratch_bytes(int i) const {
+    const auto& call = calls_[static_cast<std::size_t>(i)];
+    return detail::with_used_op<C>(C.graph.nodes[i].op, [&]<Op op>() -> std::size_t {
+      return B::template scratch_bytes<op>(call, backend_.threads());
+    });
+  }
+
+  void run_nodes(bool once) {
+    backend_.run([&] {
+      for (int i = 0; i < C.graph.nodes.size(); ++i)
+        if (detail::runs(C.graph.nodes[i].op) && C.graph.nodes[i].once == once)
+          kernels[static_cast<std::size_t>(i)](calls_[static_cast<std::size_t>(i)]);
+    });
+  }
+
+  B& backend_;
+  ExternalMemory<Element> memory_;
+  int batch_ = 0;
+  Buffer<Element> arena_;
+  Buffer<Element> persistent_;
+  Buffer<Element> staging_;
+  Buffer<std::byte> scratch_;
+  std::vector<Call<Element>> calls_;
+};
+
+}  // namespace ulna

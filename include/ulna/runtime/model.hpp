@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: MIT
+// The numbers of a network: its parameters and running statistics, in flat buffers.
+#pragma once
+
+#include <bit>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <span>
+#include <string>
+
+#include "ulna/program.hpp"
+#include "ulna/random.hpp"
+#include "ulna/runtime/buffer.hpp"
+
+namespace ulna {
+
+/// How convolution weights start. Biases start at 0, scales at 1.
+enum class Initialization : unsigned char {
+  he_normal,      ///< N(0, 2 / fan_in): for ReLU (He et al. 2015; the U-Net paper's sqrt(2 / N))
+  he_uniform,     ///< U(-a, a), a = sqrt(6 / fan_in)
+  glorot_normal,  ///< N(0, 2 / (fan_in + fan_out)) (Glorot and Bengio 2010)
+  glorot_uniform  ///< U(-a, a), a = sqrt(6 / (fan_in + fan_out))
+};
+
+/// 64-bit FNV-1a.
+constexpr std::uint64_t hash_bytes(std::span<const std::byte> bytes, std::uint64_t hash = 0xCBF29CE484222325u) {
+  for (const std::byte b : bytes) hash = (hash ^ static_cast<std::uint64_t>(b)) * 0x100000001B3u;
+  return hash;
+}
+
+/// Parameters and state of program P. Which backend runs it is not its business; T is the type of the master weights.
+///
+template <class P, class T = float>
+class Model {
+ public:
+  using Program = P;
+  using Element = T;
+
+  explicit Model(Seed seed = {}, Initialization how = Initialization::he_normal)
+      : parameters_(static_cast<std::size_t>(P::parameter_count)), state_(static_cast<std::size_t>(P::state_count)) {
+    initialize(seed, how);
+  }
+
+  /// The network's graph: names and layouts of parameters.
+  static constexpr const auto& graph() { return P::inference.graph; }
+
+  std::span<const T> parameters() const { return parameters_.span(); }
+  std::span<const T> state() const { return state_.span(); }
+  /// For changing them: everything derived from parameters is evaluated again at its next use.
+  std::span<T> mutable_parameters() {
+    ++revision_;
+    return parameters_.span();
+  }
+  std::span<T> mutable_state() {
+    ++revision_;
+    return state_.span();
+  }
+
+  /// One parameter or running statistic, in Ulna's memory order [tap][in][out].
+  std::span<const T> values(const Parameter& p) const {
+    const auto& buffer = is_trainable(p.kind) ? parameters_ : state_;
+    return {buffer.data() + p.offset, static_cast<std::size_t>(p.size())};
+  }
+  std::span<T> mutable_values(const Parameter& p) {
+    ++revision_;
+    const auto& buffer = is_trainable(p.kind) ? parameters_ : state_;
+    return {buffer.data() + p.offset, static_cast<std::size_t>(p.size())};
+  }
+
+  /// Changes whenever parameters or state may have changed.
+  std::uint64_t revision() const { return revision_; }
+
+  /// Of all parameters and state, to the bit.
+  std::uint64_t hash() const { return hash_bytes(std::as_bytes(state()), hash_bytes(std::as_bytes(parameters()))); }
+
+  /// Draws new weights. Each parameter has a random stream of its own.
+  void initialize(Seed seed, Initialization how) {
+    std::uint64_t stream = 0;
+    for (const Parameter& p : graph().parameters) {
+      const std::span<T> v = mutable_values(p);
+      Random random{seed, stream++, 0x696E6974u};
+      const double taps = static_cast<double>(p.kernel.volume());
+      const double fan_in = taps * p.in;
+      const double fan_out = taps * p.out;
+      const bool he = how == Initialization::he_normal || how == Initialization::he_uniform;
+      const double spread = he ? 2.0 / fan_in : 2.0 / (fan_in + fan_out);
+      const auto deviation = static_cast<float>(std::sqrt(spread));
+      const auto bound = static_cast<float>(std::sqrt(3.0 * spread));
+      const bool normal = how == Initialization::he_normal || how == Initialization::glorot_normal;
+      for (T& x : v) switch (p.kind) {
+          case ParameterKind::weight:
+          case ParameterKind::transposed_weight:
+            x = static_cast<T>(normal ? deviation * random.normal() : random.uniform(-bound, bound));
+            break;
+          case ParameterKind::scale:
+          case ParameterKind::running_variance: x = T{1}; break;
+          case ParameterKind::bias:
+          case ParameterKind::running_mean: x = T{0}; break;
+        }
+    }
+  }
+
+ private:
+  Buffer<T> parameters_;
+  Buffer<T> state_;
+  std::uint64_t revision_ = 1;
+};
+
+}  // namespace ulna

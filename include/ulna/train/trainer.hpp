@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: MIT
+// Training: one step is copy in, run the training graph, clip, update. Nothing is allocated after construction.
+#pragma once
+
+#include <array>
+#include <cmath>
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "ulna/runtime/executor.hpp"
+#include "ulna/runtime/model.hpp"
+#include "ulna/runtime/view.hpp"
+#include "ulna/train/loss.hpp"
+#include "ulna/train/optimizer.hpp"
+#include "ulna/train/schedule.hpp"
+
+namespace ulna {
+
+/// Said when the labels declared for training are not those the network's output needs.
+template <class P, class Loss>
+struct LabelsFor {
+  static constexpr int classes = Loss::classes_of(P::classes);
+  static constexpr Shape shape{1, P::output_shape.depth, P::output_shape.height, P::output_shape.width};
+};
+
+namespace detail {
+
+/// Compares declared labels with the network's output.
+template <class P, class Loss, class L>
+constexpr Diagnostic diagnose_labels() {
+  Diagnostic d;
+  if (P::diagnostic) return d;
+  using Needed = LabelsFor<P, Loss>;
+  const auto say = [&](RuleKind rule, int found, int required, const char* what) {
+    if (d) return;
+    d.rule = rule;
+    d.found = found;
+    d.required = required;
+    d.sentence << network_name<typename P::Network>() << "/loss: the labels have " << what << " " << found
+               << ", the network's output has " << required << "; declare Labels<" << Needed::classes << ", "
+               << Needed::shape.height << ", " << Needed::shape.width << ">";
+  };
+  if (L::shape.height != Needed::shape.height) say(RuleKind::extents_must_match, L::shape.height, Needed::shape.height, "height");
+  if (L::shape.width != Needed::shape.width) say(RuleKind::extents_must_match, L::shape.width, Needed::shape.width, "width");
+  if (L::classes != Needed::classes) say(RuleKind::channels_must_match, L::classes, Needed::classes, "class count");
+  return d;
+}
+
+}  // namespace detail
+
+/// How a Trainer trains.
+struct TrainerOptions {
+  int batch = 8;                     ///< the largest batch that step() will be given
+  Schedule schedule = schedule::constant();
+  double clip_norm = 0.0;            ///< gradients are scaled so that their norm is at most this; 0: not
+  Seed seed{};                       ///< of dropout
+  std::vector<float> class_weights;  ///< multiply the pixel weights by class; needs a weighted loss
+};
+
+/// What a step reports.
+struct StepReport {
+  std::int64_t step = 0;      ///< steps done, this one included
+  double loss = 0.0;          ///< before the update
+  double learning_rate = 0.0;
+  double gradient_norm = 0.0;  ///< before clipping; 0 when clipping is off
+};
+
+/// Trains the model of program P under a loss, on a backend. `L` states the labels the caller has; by default the right ones.
+template <class P, class Loss, Backend B, class Optimizer = Adam, class L = LabelsFor<P, Loss>>
+class Trainer {
+ public:
+  using Element = typename B::Element;
+  using ModelType = Model<P, Element>;
+
+  static constexpr Diagnostic labels_diagnostic = detail::diagnose_labels<P, Loss, L>();
+  static_assert(enforce<labels_diagnostic>());
+
+  Trainer(ModelType& model, Optimizer optimizer = {}, TrainerOptions options = {}, B backend = {})
+      : model_(model),
+        optimizer_(optimizer),
+        options_(std::move(options)),
+        backend_(std::move(backend)),
+        gradients_(model.parameters().size()),
+        slots_{Buffer<Element>(model.parameters().size()),
+               Buffer<Element>(Optimizer::slots > 1 ? model.parameters().size() : 0)},
+        block_norms_(blocks()),
+        executor_(backend_, options_.batch,
+                  {model.mutable_parameters().data(), model.mutable_state().data(), gradients_.data()}) {
+    check_options();
+  }
+
+  /// One update from a batch: images (batch, height, width, channels), labels (batch, height, width), and for weighted
+  /// losses one weight a pixel (all 1 when left out). Throws DataError for wrong sizes, non-finite pixels, unknown classes.
+  StepReport step(const ImagesView& images, const LabelsView& labels, const ImagesView& weights = {}) {
+    load(images, labels, weights);
+    executor_.run(options_.seed, static_cast<std::uint64_t>(step_));
+    StepReport report{.loss = loss()};
+    if (!std::isfinite(report.loss))
+      throw DataError("training diverged at step " + std::to_string(step_ + 1) + ": the loss is " +
+                      std::to_string(report.loss) + "; use a smaller learning rate or clip gradients");
+    double scale = 1.0;
+    if (options_.clip_norm > 0.0) {
+      report.gradient_norm = gradient_norm();
+      if (report.gradient_norm > options_.clip_norm) scale = options_.clip_norm / report.gradient_norm;
+    }
+    report.learning_rate = optimizer_.learning_rate * options_.schedule(step_);
+    report.step = ++step_;
+    update(report.learning_rate, scale);
+    return report;
+  }
+
+  /// The loss of a batch in training mode, with all gradients, without an update. Running statistics do move.
+  double evaluate_gradients(const ImagesView& images, const LabelsView& labels, const ImagesView& weights = {}) {
+    load(images, labels, weights);
+    executor_.run(options_.seed, static_cast<std::uint64_t>(step_));
+    return loss();
+  }
+
+  /// d loss / d parameters after a step, in the order of Model::parameters().
+  std::span<const Element> gradients() const { return gradients_.span(); }
+  /// Logits of the last step's batch.
+  Tensor<Element> logits() const { return executor_.tensor(compiled.graph.output); }
+
+  ModelType& model() { return model_; }
+  std::int64_t steps() const { return step_; }
+  std::size_t bytes() const {
+    return executor_.bytes() + (gradients_.size() + slots_[0].size() + slots_[1].size()) * sizeof(Element);
+  }
+
+  /// For checkpoints: the optimizer's memory and the step count.
+  std::span<Element> optimizer_slot(int i) { return slots_[static_cast<std::size_t>(i)].span(); }
+  void resume_at(std::int64_t step) { step_ = step; }
+  static constexpr int slot_count = Optimizer::slots;
+  static constexpr const char* optimizer_name = Optimizer::name;
+
+  /// The training plan, for those who look inside.
+  using Training = TrainingProgram<P, Loss>;
+  static constexpr const auto& compiled = Training::compiled;
+
+ private:
+  static constexpr std::int64_t block_size = 1 << 14;
+
+  std::size_t blocks() const { return static_cast<std::size_t>((P::parameter_count + block_size - 1) / block_size); }
+
+  void check_options() {
+    if (options_.batch < 1) throw ArgumentError("Trainer: batch is " + std::to_string(options_.batch) + ", must be at least 1");
+    if (options_.class_weights.empty()) return;
+    if (!Loss::pixel_weights)
+      throw ArgumentError("Trainer: class_weights need a weighted loss such as WeightedCrossEntropy");
+    if (static_cast<int>(options_.class_weights.size()) != L::classes)
+      throw ArgumentError("Trainer: found " + std::to_string(options_.class_weights.size()) + " class weights for " +
+                          std::to_string(L::classes) + " classes");
+  }
+
+  void load(const ImagesView& images, const LabelsView& labels, const ImagesView& weights) {
+    detail::require_shape(images, P::input_shape, options_.batch, "images");
+    detail::require_shape(labels, L::shape, options_.batch, "labels");
+    if (images.batch != labels.batch)
+      throw DataError("batch: found " + std::to_string(images.batch) + " images and " + std::to_string(labels.batch) + " label maps");
+    if (executor_.batch() != images.batch) executor_.bind(images.batch);
+    detail::stage_finite(images, executor_.tensor(compiled.graph.image), "images");
+    detail::stage_labels(labels, executor_.tensor(compiled.graph.labels), L::classes);
+    if constexpr (Loss::pixel_weights) load_weights(labels, weights);
+  }
+
+  void load_weights(const LabelsView& labels, const ImagesView& weights) {
+    const Tensor<Element> to = executor_.tensor(compiled.graph.pixel_weights);
+    const std::size_t n = labels.size();
+    if (weights.data != nullptr) {
+      detail::require_shape(weights, L::shape, options_.batch, "pixel weights");
+      detail::stage_finite(weights, to, "pixel weights");
+    } else {
+      for (std::size_t i = 0; i < n; ++i) to.data[i] = Element{1};
+    }
+    if (!options_.class_weights.empty())
+      for (std::size_t i = 0; i < n; ++i) to.data[i] *= static_cast<Element>(options_.class_weights[labels.data[i]]);
+  }
+
+  double loss() const { return static_cast<double>(*executor_.tensor(compiled.graph.loss).data); }
+
+  /// Blocks of fixed size, summed in order: the same bits on any number of threads.
+  double gradient_norm() {
+    backend_.parallel_for_blocks(P::parameter_count, block_size, [this](std::int64_t begin, std::int64_t end) {
+      double sum = 0.0;
+      for (std::int64_t i = begin; i < end; ++i) {
+        const auto g = static_cast<double>(gradients_.data()[i]);
+        sum += g * g;
+      }
+      block_norms_.data()[begin / block_size] = sum;
+    });
+    double sum = 0.0;
+    for (const double s : block_norms_.span()) sum += s;
+    return std::sqrt(sum);
+  }
+
+  void update(double rate, double scale) {
+    Element* const parameters = model_.mutable_parameters().data();
+    backend_.parallel_for_blocks(P::parameter_count, block_size, [&](std::int64_t begin, std::int64_t end) {
+      UpdateBlock<Element> block{parameters + begin, gradients_.data() + begin, {slots_[0].data() + begin, nullptr}, end - begin};
+      if (Optimizer::slots > 1) block.slot[1] = slots_[1].data() + begin;
+      optimizer_.update(block, rate, scale, step_);
+    });
+  }
+
+  ModelType& model_;
+  Optimizer optimizer_;
+  TrainerOptions options_;
+  B backend_;
+  std::int64_t step_ = 0;
+  Buffer<Element> gradients_;
+  std::array<Buffer<Element>, 2> slots_;
+  Buffer<double> block_norms_;
+  Executor<Training::compiled, B> executor_;
+};
+
+}  // namespace ulna

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <string>
 
+#include "ulna/graph/diagnostic.hpp"  // first, so that a broken rule is reported close to the user's file
 #include "ulna/graph/lower.hpp"
 #include "ulna/graph/summary.hpp"
 #include "ulna/layer/layer.hpp"

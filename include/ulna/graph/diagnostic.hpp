@@ -20,7 +20,11 @@ struct Text {
   constexpr bool operator==(const Text&) const = default;
 };
 
-/// Text as a type, for compilers that print arrays of characters as numbers.
+/// Text as a type.
+template <Text>
+struct Said {};
+
+/// The same for compilers that print arrays of characters as numbers.
 template <char...>
 struct Letters {};
 
@@ -73,73 +77,68 @@ struct Diagnostic {
 /// Each template is instantiated only for a broken rule: its assertion fails, and compilers print the comparison with numbers.
 namespace rule {
 
-template <auto Sentence, int found, int required>
+template <class Sentence, int found, int required>
 struct extent_must_divide {
   static_assert(found % required == 0,
                 "Ulna: an extent is not divisible by the stride that halves it; the sentence in the template "
                 "argument names the layer and the input extents that fit");
 };
-template <auto Sentence, int found, int required>
+template <class Sentence, int found, int required>
 struct kernel_must_fit {
   static_assert(required <= found,
                 "Ulna: a kernel is larger than its padded input; the sentence in the template argument names the layer "
                 "and the remedy");
 };
-template <auto Sentence, int found, int required>
+template <class Sentence, int found, int required>
 struct extents_must_match {
   static_assert(found == required,
                 "Ulna: inputs that are joined differ in extent; the sentence in the template argument names the layer "
                 "and the remedy");
 };
-template <auto Sentence, int found, int required>
+template <class Sentence, int found, int required>
 struct channels_must_match {
   static_assert(found == required,
                 "Ulna: channel counts differ; the sentence in the template argument names the layer and the remedy");
 };
-template <auto Sentence, int found, int required>
+template <class Sentence, int found, int required>
 struct channels_must_divide {
   static_assert(found % required == 0,
                 "Ulna: channels cannot be split into equal groups; the sentence in the template argument names the "
                 "layer and the remedy");
 };
-template <auto Sentence, int found, int required>
+template <class Sentence, int found, int required>
 struct value_must_be_positive {
   static_assert(found >= required, "Ulna: a size is too small; the sentence in the template argument names the layer");
 };
 
 }  // namespace rule
 
+template <const Diagnostic& D, std::size_t... I>
+constexpr auto printable(std::index_sequence<I...>) {
 #if defined(__clang__) && __clang_major__ < 18
-template <char... Characters>
-inline constexpr Letters<Characters...> printable_text{};
-template <const Diagnostic& D, std::size_t... I>
-constexpr auto printable(std::index_sequence<I...>) {
-  return printable_text<D.sentence.values[I]...>;
-}
+  return Letters<D.sentence.values[I]...>{};
 #else
-template <const Diagnostic& D, std::size_t... I>
-constexpr auto printable(std::index_sequence<I...>) {
-  return Text<sizeof...(I) + 1>{{D.sentence.values[I]..., '\0'}};
-}
+  return Said<Text<sizeof...(I) + 1>{{D.sentence.values[I]..., '\0'}}>{};
 #endif
+}
 
 /// Instantiates the template of D's rule, which fails to compile; does nothing when no rule is broken.
 template <const Diagnostic& D>
 constexpr bool enforce() {
   if constexpr (D.rule != RuleKind::none) {
-    constexpr auto words = printable<D>(std::make_index_sequence<static_cast<std::size_t>(D.sentence.count)>{});
+    using Words = decltype(printable<D>(std::make_index_sequence<static_cast<std::size_t>(D.sentence.count)>{}));
     if constexpr (D.rule == RuleKind::extent_must_divide)
-      return sizeof(rule::extent_must_divide<words, D.found, D.required>) == 1;
+      return sizeof(rule::extent_must_divide<Words, D.found, D.required>) == 1;
     else if constexpr (D.rule == RuleKind::kernel_must_fit)
-      return sizeof(rule::kernel_must_fit<words, D.found, D.required>) == 1;
+      return sizeof(rule::kernel_must_fit<Words, D.found, D.required>) == 1;
     else if constexpr (D.rule == RuleKind::extents_must_match)
-      return sizeof(rule::extents_must_match<words, D.found, D.required>) == 1;
+      return sizeof(rule::extents_must_match<Words, D.found, D.required>) == 1;
     else if constexpr (D.rule == RuleKind::channels_must_match)
-      return sizeof(rule::channels_must_match<words, D.found, D.required>) == 1;
+      return sizeof(rule::channels_must_match<Words, D.found, D.required>) == 1;
     else if constexpr (D.rule == RuleKind::channels_must_divide)
-      return sizeof(rule::channels_must_divide<words, D.found, D.required>) == 1;
+      return sizeof(rule::channels_must_divide<Words, D.found, D.required>) == 1;
     else
-      return sizeof(rule::value_must_be_positive<words, D.found, D.required>) == 1;
+      return sizeof(rule::value_must_be_positive<Words, D.found, D.required>) == 1;
   }
   return true;
 }

@@ -106,7 +106,8 @@ template <int Width>
   using V = Vec<float, Width>;
   using Bits = typename Vec<std::int32_t, Width>::Native;
   constexpr float lowest = -87.33654f;
-  constexpr float highest = 88.02969f;  // n stays at most 127
+  constexpr float highest = 88.72283f;
+  constexpr float half_of_it = 88.0f;  // above, the result is doubled last, since 2^n itself would overflow
   const V clamped = min(max(x, V::broadcast(lowest)), V::broadcast(highest));
   const V magic = V::broadcast(0x1.8p23f);  // adding it rounds to the nearest integer, kept in the low bits
   const V shifted = fma(clamped, V::broadcast(0x1.715476p0f), magic);
@@ -120,8 +121,9 @@ template <int Width>
   p = fma(p, r, V::broadcast(0x1.fffff8p-2f));
   p = fma(p, r, V::broadcast(1.0f));
   p = fma(p, r, V::broadcast(1.0f));
-  const Bits exponent = (Bits)shifted.v << 23;
-  V y{(typename V::Native)((Bits)p.v + exponent)};
+  const V doubled = select_greater(clamped, V::broadcast(half_of_it), V::broadcast(2.0f), V::broadcast(1.0f));
+  const Bits exponent = ((Bits)shifted.v - ((Bits)doubled.v >> 30)) << 23;  // the bits of 2.0f are 1 << 30
+  V y = V{(typename V::Native)((Bits)p.v + exponent)} * doubled;
   y = select_less(x, V::broadcast(lowest), V::zero(), y);
   y = select_greater(x, V::broadcast(highest), y * V::broadcast(__builtin_inff()), y);
   return {x.v == x.v ? y.v : x.v};

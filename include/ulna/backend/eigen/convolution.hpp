@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: MIT
-// Convolution, transposed convolution and the weight gradient as products of matrices: the pixels that the window sees are
-// gathered into a patch (one row an output pixel, one column a tap and channel) and multiplied by the weight.
+// Convolution, transposed convolution and the weight gradient as products of matrices: the pixels that the window sees
+// are gathered into a patch (one row an output pixel, one column a tap and channel) and multiplied by the weight.
 #pragma once
 
 #include "ulna/backend/eigen/support.hpp"
 
 namespace ulna::eigen {
 
-/// A product takes this many pixels, unused rows zero, so that each pixel is summed in one order wherever it lies: Eigen
-/// sums a block's remainder differently.
+/// A product takes this many pixels, unused rows zero, so that each pixel is summed in one order wherever it lies:
+/// Eigen sums a block's remainder differently.
 inline constexpr Index pixel_block = 64;
-/// Weights are multiplied in panels of at most this many rows and columns, which Eigen packs on the stack, not the heap.
+/// Weights are multiplied in panels of at most this many rows and columns, which Eigen packs on the stack, not the
+/// heap.
 inline constexpr Index panel_block = 64;
 
 /// A regular subset of an image's pixels: first + step j.
@@ -25,7 +26,8 @@ struct Lattice {
   }
 };
 
-/// Buffers of a product for `call`: the (pixel_block, taps x channels) patch, a panel of the weight, the sums, tap numbers.
+/// Buffers of a product for `call`: the (pixel_block, taps x channels) patch, a panel of the weight, the sums, tap
+/// numbers.
 struct ProductBuffers {
   template <class T>
   ProductBuffers(const Call<T>& call, Workspace& w)
@@ -39,8 +41,8 @@ struct ProductBuffers {
   int* taps;
 };
 
-/// Pixels [first, first + pixel_block) of `lattice`: what each of `count` taps reads, side by side. Outside the image and
-/// beyond the lattice are zeros. `source(p, tap)` is the position that output pixel p reads.
+/// Pixels [first, first + pixel_block) of `lattice`: what each of `count` taps reads, side by side. Outside the image
+/// and beyond the lattice are zeros. `source(p, tap)` is the position that output pixel p reads.
 template <class T>
 void gather(const Tensor<T>& x, int n, const Lattice& lattice, Index first, const int* taps, int count, auto source,
             Panel& patch) {
@@ -60,9 +62,9 @@ void gather(const Tensor<T>& x, int n, const Lattice& lattice, Index first, cons
   }
 }
 
-/// sums = patch x weight, where row (t, c) of the weight is tap taps[t], input channel c.
+/// sums = patch x weight, where row (t, c) of the weight is tap b.taps[t], input channel c.
 template <class T>
-void multiply_by_weight(const Call<T>& call, const ProductBuffers& b, int taps, const Panel& patch, Panel& sums) {
+void multiply_by_weight(const Call<T>& call, const ProductBuffers& b, const Panel& patch, Panel& sums) {
   const Index in = call.input[0].shape.channels;
   const Index out = call.output.shape.channels;
   const Index in_step = call.node->swap_channels ? 1 : out;
@@ -81,7 +83,6 @@ void multiply_by_weight(const Call<T>& call, const ProductBuffers& b, int taps, 
       sums.middleCols(column, columns).noalias() += patch.middleCols(row, rows) * panel;
     }
   }
-  static_cast<void>(taps);
 }
 
 /// The output pixels of `lattice`, which read the first `taps` numbers of b.taps.
@@ -93,7 +94,7 @@ void convolve(const Call<T>& call, const ProductBuffers& b, const Lattice& latti
   for (int n = 0; n < y.batch; ++n) {
     for (Index first = 0; first < lattice.size(); first += pixel_block) {
       gather(call.input[0], n, lattice, first, b.taps, taps, source, patch);
-      multiply_by_weight(call, b, taps, patch, sums);
+      multiply_by_weight(call, b, patch, sums);
       for (Index j = 0; j < std::min(pixel_block, lattice.size() - first); ++j) {
         if (call.input[2]) sums.row(j).array() += record_of(call.input[2]).template cast<double>();
         store_activated<T>(*call.node, sums.row(j).array(),
@@ -113,8 +114,8 @@ void convolution(const Call<T>& call) {
            [&](Extent p, int tap) { return under_window(window, p, tap); });
 }
 
-/// y[q][k] = act( bias[k] + sum over t, c of x[(q + pad - t dilation) / stride][c] w[t][c][k] ), over the taps that divide.
-/// Which taps divide depends on q modulo stride alone, so the output is computed as stride^3 lattices.
+/// y[q][k] = act( bias[k] + sum over t, c of x[(q + pad - t dilation) / stride][c] w[t][c][k] ), over the taps that
+/// divide. Which taps divide depends on q modulo stride alone, so the output is computed as stride^3 lattices.
 template <class T>
 void transposed_convolution(const Call<T>& call) {
   const Window& w = call.node->window;
@@ -132,14 +133,15 @@ void transposed_convolution(const Call<T>& call) {
                               call.output.shape.extent(), lattice.first, lattice.step);
     int taps = 0;
     for (int t = 0; t < w.taps(); ++t) {
-      const Extent rest = each_axis([](int at, int stride) { return at % stride; }, shifted(lattice.first, t), w.stride);
+      const Extent rest =
+          each_axis([](int at, int stride) { return at % stride; }, shifted(lattice.first, t), w.stride);
       if (rest == Extent{0, 0, 0}) b.taps[taps++] = t;
     }
     convolve(call, b, lattice, taps, divided);
   }
 }
 
-/// Buffers of the weight gradient: one tap's patch for a panel of channels, the small image's pixels, the sums.
+/// Buffers of the weight gradient: what one tap reads of the large image, the small image's pixels, the sums.
 struct WeightGradientBuffers {
   template <class T>
   WeightGradientBuffers(const Call<T>& call, Workspace& w)
@@ -168,7 +170,8 @@ void store_tap(const Call<T>& call, const Panel& sums, Index tap) {
 template <class T>
 void convolution_weight_gradient(const Call<T>& call) {
   const Window& window = call.node->window;
-  const auto& [large, small] = std::tie(call.input[0], call.input[1]);
+  const Tensor<T>& large = call.input[0];
+  const Tensor<T>& small = call.input[1];
   const auto b = buffers_of<WeightGradientBuffers>(call);
   const Index rows = large.shape.channels;
   const Index columns = small.shape.channels;
@@ -181,8 +184,10 @@ void convolution_weight_gradient(const Call<T>& call) {
     sums.setZero();
     for (int n = 0; n < small.batch; ++n) {
       for (Index first = 0; first < lattice.size(); first += pixel_block) {
-        gather(large, n, lattice, first, &tap, 1, [&](Extent p, int t) { return under_window(window, p, t); }, patch);
-        gather(small, n, lattice, first, &here, 1, [](Extent p, int) { return p; }, pixels);
+        gather(
+            large, n, lattice, first, &tap, 1, [&](Extent p, int t) { return under_window(window, p, t); }, patch);
+        gather(
+            small, n, lattice, first, &here, 1, [](Extent p, int) { return p; }, pixels);
         for (Index l = 0; l < rows; l += panel_block)
           for (Index s = 0; s < columns; s += panel_block) {
             const Index ls = std::min(panel_block, rows - l);
@@ -194,13 +199,6 @@ void convolution_weight_gradient(const Call<T>& call) {
     store_tap(call, sums, tap);
   }
 }
-
-/// Sums for each channel.
-struct ChannelSums {
-  template <class T>
-  ChannelSums(const Call<T>& call, Workspace& w) : data(w.take<double>(call.input[0].shape.channels)) {}
-  double* data;
-};
 
 /// g[k] = sum over samples and pixels of dy[k]
 template <class T>

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // What the reference kernels share: tensors as Eigen arrays, positions in an image, activations, working memory.
 //
-// Every kernel computes in double and rounds once, when it stores. Each is written for clarity, and so that an output pixel
-// is computed by the same operations wherever it lies.
+// Every kernel computes in double and rounds once, when it stores. Each is written for clarity, and so that an output
+// pixel is computed by the same operations wherever it lies.
 #pragma once
 
 #include <Eigen/Core>
@@ -53,7 +53,8 @@ void store_gradient(const Call<T>& call, const auto& sums) {
     g = sums.template cast<T>();
 }
 
-// --- positions --------------------------------------------------------------------------------------------------------
+// --- positions
+// --------------------------------------------------------------------------------------------------------
 
 /// Coordinates of pixel `index` of a box.
 inline Extent position_of(Index index, Extent box) {
@@ -81,7 +82,8 @@ inline Extent under_window(const Window& w, Extent p, int tap) {
                    position_of(tap, w.kernel), w.stride, w.dilation, w.pad_before);
 }
 
-// --- activations ------------------------------------------------------------------------------------------------------
+// --- activations
+// ------------------------------------------------------------------------------------------------------
 
 inline double sigmoid(double x) { return 1.0 / (1.0 + std::exp(-x)); }
 
@@ -121,9 +123,11 @@ inline double activation_slope_at(const Node& node, double x) {
   return 1;
 }
 
-// --- working memory ---------------------------------------------------------------------------------------------------
+// --- working memory
+// ---------------------------------------------------------------------------------------------------
 
-/// Hands out parts of a kernel's scratch. Over nullptr it only counts, so one constructor both sizes and places buffers.
+/// Hands out parts of a kernel's scratch. Over nullptr it only counts, so one constructor both sizes and places
+/// buffers.
 class Workspace {
  public:
   explicit Workspace(std::byte* base) : base_(base) {}
@@ -154,6 +158,13 @@ Buffers buffers_of(const Call<T>& call) {
   Workspace workspace(call.scratch.data());
   return Buffers(call, workspace);
 }
+
+/// Sums for each channel of the first input.
+struct ChannelSums {
+  template <class T>
+  ChannelSums(const Call<T>& call, Workspace& w) : data(w.take<double>(call.input[0].shape.channels)) {}
+  double* data;
+};
 
 /// One sample of the output in double: gradients that are scattered are summed here.
 struct OutputSums {

@@ -15,7 +15,8 @@ inline Extent nearest_source(Extent p, Extent factor) {
 /// y[p] = x[floor(p / factor)]
 template <class T>
 void upsample_nearest(const Call<T>& call) {
-  const auto& [y, x] = std::tie(call.output, call.input[0]);
+  const Tensor<T>& y = call.output;
+  const Tensor<T>& x = call.input[0];
   for (int n = 0; n < y.batch; ++n)
     for (Index p = 0; p < y.pixels(); ++p) {
       const Extent q = nearest_source(position_of(p, y.shape.extent()), call.node->window.stride);
@@ -26,7 +27,8 @@ void upsample_nearest(const Call<T>& call) {
 /// dx[q] = sum of dy over the pixels that read q
 template <class T>
 void upsample_nearest_gradient(const Call<T>& call) {
-  const auto& [dx, dy] = std::tie(call.output, call.input[0]);
+  const Tensor<T>& dx = call.output;
+  const Tensor<T>& dy = call.input[0];
   scatter_samples(call, [&](int n, auto& sums) {
     for (Index p = 0; p < dy.pixels(); ++p) {
       const Extent q = nearest_source(position_of(p, dy.shape.extent()), call.node->window.stride);
@@ -75,12 +77,15 @@ inline Neighbours neighbours_of(Extent p, const Node& node, Extent small) {
 /// y[p] = linear interpolation of x
 template <class T>
 void upsample_bilinear(const Call<T>& call) {
-  const auto& [y, x] = std::tie(call.output, call.input[0]);
+  const Tensor<T>& y = call.output;
+  const Tensor<T>& x = call.input[0];
   scatter_samples(call, [&](int n, auto& sums) {
     for (Index p = 0; p < y.pixels(); ++p) {
       const Neighbours near = neighbours_of(position_of(p, y.shape.extent()), *call.node, x.shape.extent());
-      for (std::size_t i = 0; i < 8; ++i)
+      for (std::size_t i = 0; i < 8; ++i) {
+        if (near.weight[i] == 0) continue;  // a neighbour that is not read must not spread an infinity
         sums.row(p) += near.weight[i] * channels_of(x, n, near.pixel[i]).template cast<double>();
+      }
     }
   });
 }
@@ -88,7 +93,8 @@ void upsample_bilinear(const Call<T>& call) {
 /// The adjoint: each dy goes to the pixels it was interpolated from, in the same shares.
 template <class T>
 void upsample_bilinear_gradient(const Call<T>& call) {
-  const auto& [dx, dy] = std::tie(call.output, call.input[0]);
+  const Tensor<T>& dx = call.output;
+  const Tensor<T>& dy = call.input[0];
   scatter_samples(call, [&](int n, auto& sums) {
     for (Index p = 0; p < dy.pixels(); ++p) {
       const Neighbours near = neighbours_of(position_of(p, dy.shape.extent()), *call.node, dx.shape.extent());

@@ -22,7 +22,7 @@ struct FolderOptions {
   int classes = 2;                          ///< 2 to 256
   LabelRule labels = LabelRule::automatic;  ///< what mask values mean
   bool invert = false;                      ///< exchange the two classes of a binary mask
-  ImageReadOptions image;                   ///< channels and bit depth of the images
+  ImageReadOptions image = {};              ///< channels and bit depth of the images
   std::string images = "images";            ///< the sub-folder of images
   std::string masks = "masks";              ///< the sub-folder of masks
 };

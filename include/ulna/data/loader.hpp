@@ -34,7 +34,7 @@ struct LoaderOptions {
   /// Called on every prepared batch, by a background thread, before it is delivered: the place to add weight maps or to
   /// change values. For reproducible training it must depend on the batch alone. It must be callable from several
   /// threads at once if `threads` is above 1.
-  std::function<void(Batch&)> on_batch;
+  std::function<void(Batch&)> on_batch = {};
 };
 
 /// The order in which an epoch visits `count` samples: a Fisher-Yates shuffle that depends on (seed, epoch) alone.

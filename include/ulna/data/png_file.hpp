@@ -13,14 +13,15 @@
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
-#include <memory>
 #include <new>
 #include <span>
 #include <string>
+#include <string_view>
 #include <type_traits>
 #include <vector>
 
 #include "ulna/data/stored_image.hpp"
+#include "ulna/file.hpp"
 
 namespace ulna::detail {
 
@@ -145,55 +146,45 @@ inline StoredImage decode_png(const std::filesystem::path& path, std::span<const
   return image;
 }
 
-/// Owns libpng's structures and the stream of one file being written.
+/// Owns libpng's structures of one file being written.
 class PngWriter {
  public:
-  explicit PngWriter(const std::filesystem::path& path)
-      : file(std::fopen(path.c_str(), "wb")),
-        png(png_create_write_struct(PNG_LIBPNG_VER_STRING, &error, png_on_error, png_on_warning)) {
+  PngWriter() : png(png_create_write_struct(PNG_LIBPNG_VER_STRING, &error, png_on_error, png_on_warning)) {
     if (png != nullptr) info = png_create_info_struct(png);
-    if (info != nullptr) return;
-    close();
-    png_destroy_write_struct(&png, nullptr);
-    throw std::bad_alloc();
+    if (info == nullptr) {
+      png_destroy_write_struct(&png, nullptr);
+      throw std::bad_alloc();
+    }
   }
   PngWriter(const PngWriter&) = delete;
   PngWriter& operator=(const PngWriter&) = delete;
-  ~PngWriter() {
-    png_destroy_write_struct(&png, &info);
-    close();
-  }
-
-  /// Returns whether everything written reached the file.
-  bool close() {
-    std::FILE* const closing = file;
-    file = nullptr;
-    return closing != nullptr && std::fclose(closing) == 0;
-  }
+  ~PngWriter() { png_destroy_write_struct(&png, &info); }
 
   PngError error;
-  std::FILE* file = nullptr;
   png_structp png = nullptr;
   png_infop info = nullptr;
 };
 
 inline void png_on_write(png_structp png, png_bytep bytes, std::size_t count) {
-  auto* file = static_cast<std::FILE*>(png_get_io_ptr(png));
-  if (std::fwrite(bytes, 1, count, file) != count) png_error(png, "the disk is full or failed");
+  bool stored = true;
+  try {  // no exception may pass through libpng, which is C
+    static_cast<std::string*>(png_get_io_ptr(png))->append(reinterpret_cast<const char*>(bytes), count);
+  } catch (...) {
+    stored = false;
+  }
+  if (!stored) png_error(png, "out of memory");
 }
 
 inline void png_on_flush(png_structp) {}
 
 /// Writes the pixels as a PNG file (grey or RGB, 8 or 16 bits); FileError when that fails, and then no file appears.
 inline void encode_png(const std::filesystem::path& path, const PixelView& pixels) {
-  ReplacingFile replacing(path);
-  PngWriter writer(replacing.part());
-  if (writer.file == nullptr) throw_file(path, "cannot be opened for writing; does its folder exist?");
+  std::string bytes;
+  PngWriter writer;
   const png_structp png = writer.png;
   const png_infop info = writer.info;
-  std::FILE* const file = writer.file;
-  const bool written = png_guarded(png, [&] {
-    png_set_write_fn(png, file, png_on_write, png_on_flush);
+  const bool encoded = png_guarded(png, [&] {
+    png_set_write_fn(png, &bytes, png_on_write, png_on_flush);
     png_set_IHDR(png, info, static_cast<png_uint_32>(pixels.width), static_cast<png_uint_32>(pixels.height),
                  pixels.bits, pixels.channels == 3 ? PNG_COLOR_TYPE_RGB : PNG_COLOR_TYPE_GRAY, PNG_INTERLACE_NONE,
                  PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
@@ -202,9 +193,8 @@ inline void encode_png(const std::filesystem::path& path, const PixelView& pixel
     for (int row = 0; row < pixels.height; ++row) png_write_row(png, pixels.row(row));
     png_write_end(png, info);
   });
-  if (!written) throw_file(path, std::string("cannot be written: ") + writer.error.text);
-  if (!writer.close()) throw_file(path, "cannot be written: the disk is full or failed");
-  replacing.commit();
+  if (!encoded) throw_file(path, std::string("cannot be written: ") + writer.error.text);
+  write_file_atomically(path, std::string_view(bytes));
 }
 
 }  // namespace ulna::detail

@@ -10,10 +10,10 @@ namespace ulna {
 
 /// An image with its label map, and optionally a loss weight for every pixel.
 struct Sample {
-  std::string name;     ///< for messages and for names of written files
-  ImageArray image;     ///< (height, width, channels)
-  LabelArray labels;    ///< (height, width), class indices
-  WeightArray weights;  ///< (height, width), or empty (size 0): every pixel weighs 1
+  std::string name;       ///< for messages and for names of written files
+  ImageArray image;       ///< (height, width, channels)
+  LabelArray labels;      ///< (height, width), class indices
+  WeightArray weights{};  ///< (height, width), or empty (size 0): every pixel weighs 1
 
   bool has_weights() const { return weights.size() > 0; }
 };

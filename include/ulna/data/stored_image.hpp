@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: MIT
-// What the readers of the single file formats share: an image as it lies in the file, and files that appear whole.
+// What the readers of the single file formats share: an image as it lies in the file.
 #pragma once
 
 #include <cstdint>
 #include <filesystem>
 #include <string>
-#include <system_error>
 #include <vector>
 
 #include "ulna/error.hpp"
@@ -56,34 +55,5 @@ inline void require_sane_size(const std::filesystem::path& path, std::uint64_t h
                        " pixels; at least 1 and at most " + std::to_string(options.max_pixels) +
                        " pixels are read (max_pixels)");
 }
-
-/// A file that appears under its name whole or not at all: written beside it as NAME.part, then renamed.
-class ReplacingFile {
- public:
-  explicit ReplacingFile(std::filesystem::path target) : target_(std::move(target)), part_(target_) {
-    part_ += ".part";
-  }
-  ReplacingFile(const ReplacingFile&) = delete;
-  ReplacingFile& operator=(const ReplacingFile&) = delete;
-  ~ReplacingFile() {
-    std::error_code ignored;
-    if (!committed_) std::filesystem::remove(part_, ignored);
-  }
-
-  /// Where to write.
-  const std::filesystem::path& part() const { return part_; }
-
-  /// Call once the part is written and closed.
-  void commit() {
-    std::error_code error;
-    std::filesystem::rename(part_, target_, error);
-    if (error) throw_file(target_, "cannot be written: " + error.message());
-    committed_ = true;
-  }
-
- private:
-  std::filesystem::path target_, part_;
-  bool committed_ = false;
-};
 
 }  // namespace ulna::detail

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "ulna/data/stored_image.hpp"
+#include "ulna/file.hpp"
 
 namespace ulna::detail {
 
@@ -207,8 +208,8 @@ inline StoredImage decode_tiff(const std::filesystem::path& path, const DecodeOp
 
 /// Writes the pixels as an LZW-compressed TIFF file; FileError when that fails, and then no file appears.
 inline void encode_tiff(const std::filesystem::path& path, const PixelView& pixels) {
-  ReplacingFile replacing(path);
-  TiffFile file(replacing.part(), "w");
+  TemporaryFile temporary(replaceable(path));
+  TiffFile file(temporary.name(), "w");
   if (file.tiff == nullptr) throw_file(path, "cannot be opened for writing; does its folder exist?");
   TIFF* const tiff = file.tiff;
   TIFFSetField(tiff, TIFFTAG_IMAGEWIDTH, pixels.width);
@@ -228,7 +229,7 @@ inline void encode_tiff(const std::filesystem::path& path, const PixelView& pixe
   written = TIFFFlush(tiff) == 1 && written;
   file.close();
   if (!written || file.error[0] != '\0') throw_file(path, std::string("cannot be written: ") + file.error);
-  replacing.commit();
+  if (const int code = temporary.rename(); code != 0) throw_system_error("cannot write", path, code);
 }
 
 }  // namespace ulna::detail

@@ -41,9 +41,10 @@ ulna_install() {
   if [[ $(id -u) -ne 0 ]] && ! command -v sudo >/dev/null; then
     ulna_fail "needs root or sudo for that. Or let an administrator run: apt-get install ${missing[*]}"
   fi
-  ulna_as_root apt-get update -qq </dev/null || ulna_fail "apt-get update failed"
+  # Errors go to standard error; the hundreds of lines about every file unpacked are of no use to anyone.
+  ulna_as_root apt-get update -qq </dev/null >/dev/null || ulna_fail "apt-get update failed"
   ulna_as_root env DEBIAN_FRONTEND=noninteractive \
-    apt-get install -y -qq --no-install-recommends -o Dpkg::Use-Pty=0 "${missing[@]}" </dev/null ||
+    apt-get install -y -qq --no-install-recommends "${missing[@]}" </dev/null >/dev/null ||
     ulna_fail "apt-get install failed"
 }
 

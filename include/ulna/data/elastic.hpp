@@ -34,7 +34,7 @@ class ElasticField {
     }
     row_weights_ = weights(height, grid);
     column_weights_ = weights(width, grid);
-    nodes_.resize(static_cast<std::size_t>(grid * grid));
+    nodes_.resize(static_cast<std::size_t>(grid) * static_cast<std::size_t>(grid));
     for (Vector& node : nodes_) {
       node.row = sigma * random.normal();
       node.column = sigma * random.normal();
@@ -64,7 +64,9 @@ class ElasticField {
   }
 
   /// The drawn vector of a node.
-  Vector node(int row, int column) const { return nodes_[static_cast<std::size_t>(row * grid_ + column)]; }
+  Vector node(int row, int column) const {
+    return nodes_[static_cast<std::size_t>(row) * static_cast<std::size_t>(grid_) + static_cast<std::size_t>(column)];
+  }
 
  private:
   /// For each of `count` positions spread over the grid, the weights of its nodes.

@@ -100,8 +100,8 @@ inline void png_ask_for_plain_values(png_structp png, png_infop info, bool raw_i
 inline StoredImage decode_png(const std::filesystem::path& path, std::span<const unsigned char> file,
                               const DecodeOptions& options) {
   PngReader reader;
-  const png_structp png = reader.png;
-  const png_infop info = reader.info;
+  png_structp png = reader.png;
+  png_infop info = reader.info;
   const auto fail = [&] { throw_file(path, std::string("is not a whole PNG file: ") + reader.error.text); };
 
   PngBytes bytes{file.data(), file.size()};
@@ -181,8 +181,8 @@ inline void png_on_flush(png_structp) {}
 inline void encode_png(const std::filesystem::path& path, const PixelView& pixels) {
   std::string bytes;
   PngWriter writer;
-  const png_structp png = writer.png;
-  const png_infop info = writer.info;
+  png_structp png = writer.png;
+  png_infop info = writer.info;
   const bool encoded = png_guarded(png, [&] {
     png_set_write_fn(png, &bytes, png_on_write, png_on_flush);
     png_set_IHDR(png, info, static_cast<png_uint_32>(pixels.width), static_cast<png_uint_32>(pixels.height),

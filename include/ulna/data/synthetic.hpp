@@ -107,7 +107,9 @@ inline void draw_organelles(ImageArray& image, const std::vector<float>& depth, 
   const int count = height * width / 350;
   for (int i = 0; i < count; ++i) {
     const int row = random.below(height), column = random.below(width);
-    const float room = depth[static_cast<std::size_t>(row * width + column)] - 3.0f;
+    const float room =
+        depth[static_cast<std::size_t>(row) * static_cast<std::size_t>(width) + static_cast<std::size_t>(column)] -
+        3.0f;
     const float radius = std::min(random.uniform(2.0f, 11.0f), room);
     const float squash = random.uniform(0.55f, 1.0f), angle = random.uniform(0.0f, 3.14159f);
     const float darkness = random.uniform(35.0f, 85.0f), phase = random.uniform(0.0f, 6.28f);
@@ -132,15 +134,17 @@ inline void draw_organelles(ImageArray& image, const std::vector<float>& depth, 
 /// Blurs rows and columns with (1 2 1) / 4, the point spread of the imaginary microscope.
 inline void blur_binomial(ImageArray& image) {
   const int height = extent(image, 0), width = extent(image, 1);
-  const auto pass = [&](int lines, int length, int line_stride, int stride) {
+  const auto pass = [&](std::ptrdiff_t lines, std::ptrdiff_t length, std::ptrdiff_t line_stride,
+                        std::ptrdiff_t stride) {
     std::vector<float> line(static_cast<std::size_t>(length));
-    for (int i = 0; i < lines; ++i) {
+    const auto at = [&](std::ptrdiff_t i) {
+      return line[static_cast<std::size_t>(std::clamp<std::ptrdiff_t>(i, 0, length - 1))];
+    };
+    for (std::ptrdiff_t i = 0; i < lines; ++i) {
       float* const first = image.data() + i * line_stride;
-      for (int j = 0; j < length; ++j) line[static_cast<std::size_t>(j)] = first[j * stride];
-      for (int j = 0; j < length; ++j) {
-        const float before = line[static_cast<std::size_t>(std::max(j - 1, 0))];
-        const float after = line[static_cast<std::size_t>(std::min(j + 1, length - 1))];
-        first[j * stride] = 0.25f * (before + after) + 0.5f * line[static_cast<std::size_t>(j)];
+      for (std::ptrdiff_t j = 0; j < length; ++j) line[static_cast<std::size_t>(j)] = first[j * stride];
+      for (std::ptrdiff_t j = 0; j < length; ++j) {
+        first[j * stride] = 0.25f * (at(j - 1) + at(j + 1)) + 0.5f * at(j);
       }
     }
   };
@@ -172,9 +176,9 @@ inline Sample synthetic_cells(int height, int width, Seed seed, std::uint64_t in
 
   Sample sample{"cells_" + std::to_string(index), make_image(height, width), make_labels(height, width), {}};
   std::vector<float> depth(sample.labels.size());
+  std::size_t pixel = 0;
   for (int row = 0; row < height; ++row) {
-    for (int column = 0; column < width; ++column) {
-      const auto pixel = static_cast<std::size_t>(row * width + column);
+    for (int column = 0; column < width; ++column, ++pixel) {
       const auto y = static_cast<float>(row), x = static_cast<float>(column);
       const auto point = cells.at(y, x);
       const auto cell = static_cast<std::size_t>(point.cell);

@@ -71,7 +71,8 @@ struct Program {
   static std::string dot() { return ulna::dot(inference.graph); }
 };
 
-/// The training plan of a program under a loss: forward, backward, memory.
+/// The training plan of a program under a loss: forward, backward, memory. With `ImageGradient` the gradients of the
+/// loss by the image and by the logits are computed and kept too.
 template <class P, class Loss, bool ImageGradient = false>
 struct TrainingProgram {
   static constexpr Diagnostic diagnostic =
@@ -80,12 +81,14 @@ struct TrainingProgram {
 
  private:
   static constexpr detail::Draft draft =
-      P::diagnostic || diagnostic ? detail::Draft{} : detail::draft_training<typename P::Network, Loss>(P::input_shape, ImageGradient);
+      P::diagnostic || diagnostic ? detail::Draft{}
+                                  : detail::draft_training<typename P::Network, Loss>(P::input_shape, ImageGradient);
 
  public:
   static constexpr auto compiled = detail::finished<draft>();
 
-  /// Bytes that a training step needs besides parameters, their gradients, optimizer state and kernels' scratch, in float.
+  /// Bytes that a training step needs besides parameters, their gradients, optimizer state and kernels' scratch, in
+  /// float.
   static constexpr std::int64_t training_bytes(int batch) {
     return 4 * ((compiled.plan.arena + compiled.plan.staging) * batch + compiled.plan.persistent);
   }

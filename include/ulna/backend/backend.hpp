@@ -15,6 +15,7 @@ namespace ulna {
 ///   scratch_bytes<op>(call, threads) working memory that the kernel needs for this call (data pointers not yet set)
 ///   threads()                        how many threads run a kernel
 ///   run(f)                           calls f() where kernels may use those threads
+///   parallel_for_blocks(n, block, f) calls f(begin, end) for the blocks of [0, n): optimizers
 template <class B>
 concept Backend = requires(B backend, const Node& node, const Call<typename B::Element>& call) {
   typename B::Element;
@@ -22,6 +23,7 @@ concept Backend = requires(B backend, const Node& node, const Call<typename B::E
   { B::template scratch_bytes<Op::convolution>(call, 1) } -> std::same_as<std::size_t>;
   { backend.threads() } -> std::same_as<int>;
   backend.run([] {});
+  backend.parallel_for_blocks(std::int64_t{1}, std::int64_t{1}, [](std::int64_t, std::int64_t) {});
 };
 
 }  // namespace ulna

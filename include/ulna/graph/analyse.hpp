@@ -10,8 +10,7 @@ namespace ulna {
 /// Multiply-accumulates of one sample.
 constexpr std::int64_t macs_of(const auto& graph) {
   std::int64_t macs = 0;
-  for (const Node& n : graph.nodes)
-    macs += with_rule(n.op, [&](auto rule) { return decltype(rule)::macs(graph, n); });
+  for (const Node& n : graph.nodes) macs += with_rule(n.op, [&](auto rule) { return decltype(rule)::macs(graph, n); });
   return macs;
 }
 
@@ -58,7 +57,8 @@ struct Halo {
   bool bounded = true;  ///< false: no halo makes tiles exact (statistics of the whole image, attention)
 };
 
-/// For tiles that start at multiples of `alignment_of(graph)`. With valid convolutions: the border that the network eats.
+/// For tiles that start at multiples of `alignment_of(graph)`. With valid convolutions: the border that the network
+/// eats.
 constexpr Halo halo_of(const auto& graph) {
   Halo halo;
   for (const Axis axis : {Axis::height, Axis::width}) {

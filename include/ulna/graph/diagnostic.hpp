@@ -2,8 +2,8 @@
 // How a network that does not fit its input becomes a compile error that can be read.
 //
 // Lowering never throws: the first broken rule is recorded as a value, lowering goes on with a plausible shape, and the
-// program then instantiates the template of that rule, with the whole sentence and the numbers as arguments. GCC prints the
-// sentence; clang 14 prints it letter by letter, and the rule's text and numbers in its static_assert.
+// program then instantiates the template of that rule, with the whole sentence and the numbers as arguments. GCC prints
+// the sentence; clang 14 prints it letter by letter, and the rule's text and numbers in its static_assert.
 #pragma once
 
 #include <cstddef>
@@ -74,7 +74,8 @@ struct Diagnostic {
   constexpr explicit operator bool() const { return rule != RuleKind::none; }
 };
 
-/// Each template is instantiated only for a broken rule: its assertion fails, and compilers print the comparison with numbers.
+/// Each template is instantiated only for a broken rule: its assertion fails, and compilers print the comparison with
+/// numbers.
 namespace rule {
 
 template <class Sentence, int found, int required>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// A vector of fixed capacity for constexpr code. std::vector is not usable there on every compiler we support, and copying
-// heap-backed vectors exhausts the compilers' limits on constexpr operations.
+// A vector of fixed capacity for constexpr code. std::vector is not usable there on every compiler we support, and
+// copying heap-backed vectors exhausts the compilers' limits on constexpr operations.
 #pragma once
 
 #include <cstddef>

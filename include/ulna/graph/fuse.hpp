@@ -12,7 +12,8 @@ namespace ulna {
 
 /// Ops that apply Node::activation as they write.
 constexpr bool takes_activation(Op op) {
-  return op == Op::convolution || op == Op::transposed_convolution || op == Op::normalize || op == Op::affine || op == Op::add;
+  return op == Op::convolution || op == Op::transposed_convolution || op == Op::normalize || op == Op::affine ||
+         op == Op::add;
 }
 
 /// Ops whose output channels may be scaled and shifted by changing their weight and bias.

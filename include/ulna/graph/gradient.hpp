@@ -7,8 +7,8 @@
 
 namespace ulna {
 
-/// Appends the backward graph of `graph.loss` to the builder. Every trainable parameter that the loss depends on gets its
-/// gradient written into the gradient buffer; with `image_gradient` graph.image_gradient is d loss / d image.
+/// Appends the backward graph of `graph.loss` to the builder. Every trainable parameter that the loss depends on gets
+/// its gradient written into the gradient buffer; with `image_gradient` graph.image_gradient is d loss / d image.
 constexpr void differentiate(Builder& b, bool image_gradient = false) {
   Backward d{b, image_gradient};
   d.loss_weight(b.graph.loss) = 1.0f;
@@ -19,7 +19,9 @@ constexpr void differentiate(Builder& b, bool image_gradient = false) {
     d.set_scope(n.scope);
     with_rule(n.op, [&](auto rule) { decltype(rule)::differentiate(d, n, id, d.gradient(id)); });
   }
-  if (image_gradient) b.graph.image_gradient = d.gradient(b.graph.image).id;
+  if (!image_gradient) return;
+  b.graph.image_gradient = d.gradient(b.graph.image).id;
+  b.graph.output_gradient = d.gradient(b.graph.output).id;
 }
 
 }  // namespace ulna

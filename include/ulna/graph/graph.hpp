@@ -55,12 +55,13 @@ struct Graph {
   FixedVector<Node, Nodes> nodes{};
   FixedVector<Parameter, Parameters> parameters{};
   FixedVector<Scope, Scopes> scopes{};
-  int image = -1;         ///< leaf that holds the input images
-  int labels = -1;        ///< leaf that holds class indices, one channel (training)
-  int pixel_weights = -1; ///< leaf that holds the loss weight of each pixel, one channel (training)
-  int output = -1;        ///< logits
-  int loss = -1;          ///< record whose first element is the loss (training)
-  int image_gradient = -1;
+  int image = -1;                    ///< leaf that holds the input images
+  int labels = -1;                   ///< leaf that holds class indices, one channel (training)
+  int pixel_weights = -1;            ///< leaf that holds the loss weight of each pixel, one channel (training)
+  int output = -1;                   ///< logits
+  int loss = -1;                     ///< record whose first element is the loss (training)
+  int image_gradient = -1;           ///< d loss / d image, when it was asked for
+  int output_gradient = -1;          ///< d loss / d logits, kept when the image's gradient was asked for
   std::int64_t parameter_count = 0;  ///< trainable numbers
   std::int64_t state_count = 0;      ///< running statistics
 
@@ -82,6 +83,7 @@ constexpr auto shrink(const auto& from) {
   to.output = from.output;
   to.loss = from.loss;
   to.image_gradient = from.image_gradient;
+  to.output_gradient = from.output_gradient;
   to.parameter_count = from.parameter_count;
   to.state_count = from.state_count;
   return to;

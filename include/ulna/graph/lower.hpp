@@ -90,7 +90,8 @@ constexpr void add_remedy(Diagnostic& d, Shape image) {
 template <class Net>
 constexpr Diagnostic diagnose(Shape image) {
   Diagnostic d = lower_network<Net>(image, Mode::inference).diagnostic;
-  // Where a kernel does not fit, a fitting extent is far away: too far to search, and the sentence says "larger" already.
+  // Where a kernel does not fit, a fitting extent is far away: too far to search, and the sentence says "larger"
+  // already.
   if (d && d.remedy_is_input_extent && d.rule != RuleKind::kernel_must_fit) add_remedy<Net>(d, image);
   return d;
 }

@@ -82,7 +82,7 @@ struct NormAttributes {
   int groups = 0;           ///< channel groups that share statistics; equal to the channels for batch and instance norm
   bool over_batch = false;  ///< true: statistics over the whole batch (batch norm); false: per sample
   float epsilon = 1e-5f;
-  float momentum = 0.1f;    ///< running = (1 - momentum) running + momentum current
+  float momentum = 0.1f;  ///< running = (1 - momentum) running + momentum current
 
   constexpr bool operator==(const NormAttributes&) const = default;
 };
@@ -91,9 +91,9 @@ struct NormAttributes {
 struct DiceAttributes {
   float smooth_numerator = 1.0f;
   float smooth_denominator = 1.0f;
-  bool squared = false;             ///< denominators sum p^2 + y^2 rather than p + y
-  bool include_background = true;   ///< class 0 counts
-  bool per_sample = false;          ///< sums over each sample, then the mean; false: sums over the batch
+  bool squared = false;            ///< denominators sum p^2 + y^2 rather than p + y
+  bool include_background = true;  ///< class 0 counts
+  bool per_sample = false;         ///< sums over each sample, then the mean; false: sums over the batch
 
   constexpr bool operator==(const DiceAttributes&) const = default;
 };
@@ -101,21 +101,21 @@ struct DiceAttributes {
 /// One operation and its output.
 struct Node {
   Op op = Op::input;
-  Shape shape{};                         ///< of the output, for one sample
+  Shape shape{};  ///< of the output, for one sample
   std::array<int, max_inputs> input{-1, -1, -1, -1, -1, -1};
-  int scope = 0;                         ///< the layer that made it
-  int parameter = -1;                    ///< leaf: which parameter it is
-  int gradient_of = -1;                  ///< output goes to the gradient of this parameter
-  bool per_sample = true;                ///< false: one record for the whole batch (statistics, losses, parameter-like)
-  bool once = false;                     ///< depends on parameters alone: evaluated when they change, not at every run
-  bool accumulate = false;               ///< adds to its output instead of overwriting it
-  bool swap_channels = false;            ///< the weight's two channel axes change roles (adjoint of a convolution)
+  int scope = 0;               ///< the layer that made it
+  int parameter = -1;          ///< leaf: which parameter it is
+  int gradient_of = -1;        ///< output goes to the gradient of this parameter
+  bool per_sample = true;      ///< false: one record for the whole batch (statistics, losses, parameter-like)
+  bool once = false;           ///< depends on parameters alone: evaluated when they change, not at every run
+  bool accumulate = false;     ///< adds to its output instead of overwriting it
+  bool swap_channels = false;  ///< the weight's two channel axes change roles (adjoint of a convolution)
   Activation activation = Activation::none;  ///< applied to the output in the same pass
-  float slope = 0.01f;                   ///< of leaky ReLU, for x < 0
-  float rate = 0.0f;                     ///< dropout probability; weight of a loss
-  float rate2 = 0.0f;                    ///< weight of the second term of weighted_sum
-  int begin = 0;                         ///< first channel of a slice; dropout's stream number
-  bool align_corners = false;            ///< bilinear: corner pixels map to corner pixels
+  float slope = 0.01f;                       ///< of leaky ReLU, for x < 0
+  float rate = 0.0f;                         ///< dropout probability; weight of a loss
+  float rate2 = 0.0f;                        ///< weight of the second term of weighted_sum
+  int begin = 0;                             ///< first channel of a slice; dropout's stream number
+  bool align_corners = false;                ///< bilinear: corner pixels map to corner pixels
   Window window{};
   NormAttributes norm{};
   DiceAttributes dice{};

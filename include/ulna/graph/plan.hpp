@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Where every value lives. Views first (concatenation, slices, in-place), then best fit by liveness.
 //
-// Offsets are in elements, for a batch of one. At batch B every offset and size is multiplied by B, so one plan serves every
-// batch; records that do not grow with the batch waste a few bytes by it.
+// Offsets are in elements, for a batch of one. At batch B every offset and size is multiplied by B, so one plan serves
+// every batch; records that do not grow with the batch waste a few bytes by it.
 #pragma once
 
 #include <cstdint>
@@ -25,10 +25,10 @@ enum class Storage : std::uint8_t {
 /// Where a value lives.
 struct Place {
   Storage storage = Storage::none;
-  std::int64_t offset = 0;     ///< elements from the start of the storage, before the channel offset
-  int channel_offset = 0;      ///< of a view into a wider buffer
-  int pixel_stride = 0;        ///< channels of that buffer
-  bool is_view = false;        ///< shares the memory of another value
+  std::int64_t offset = 0;  ///< elements from the start of the storage, before the channel offset
+  int channel_offset = 0;   ///< of a view into a wider buffer
+  int pixel_stride = 0;     ///< channels of that buffer
+  bool is_view = false;     ///< shares the memory of another value
 };
 
 /// The plan of a whole graph; `places` runs parallel to its nodes.
@@ -44,7 +44,9 @@ struct Plan {
 /// Elements that buffers are rounded up to: 64 bytes of float.
 inline constexpr std::int64_t alignment_elements = 16;
 
-constexpr std::int64_t aligned(std::int64_t n) { return (n + alignment_elements - 1) / alignment_elements * alignment_elements; }
+constexpr std::int64_t aligned(std::int64_t n) {
+  return (n + alignment_elements - 1) / alignment_elements * alignment_elements;
+}
 
 namespace detail {
 
@@ -61,7 +63,7 @@ class Planner {
     for (int i = 0; i < n_; ++i)
       for (const int x : g_.nodes[i].input)
         if (x >= 0) last_use_[x] = i;
-    for (const int kept : {g_.output, g_.loss, g_.image_gradient})
+    for (const int kept : {g_.output, g_.loss, g_.image_gradient, g_.output_gradient})
       if (kept >= 0) last_use_[kept] = n_;
   }
 
@@ -116,7 +118,8 @@ class Planner {
       int begin = 0;
       for (int k = 0; k < n.inputs(); ++k) {
         const int x = n.input[static_cast<std::size_t>(k)];
-        if (in_arena(x) && parent_[x] < 0 && g_.nodes[x].per_sample && g_.nodes[x].op != Op::slice) make_view(x, i, begin);
+        if (in_arena(x) && parent_[x] < 0 && g_.nodes[x].per_sample && g_.nodes[x].op != Op::slice)
+          make_view(x, i, begin);
         begin += g_.nodes[x].shape.channels;
       }
     }

@@ -27,10 +27,14 @@ inline std::string extents(const Shape& s) {
 
 inline const char* name_of(Activation a) {
   switch (a) {
-    case Activation::relu: return "relu";
-    case Activation::leaky_relu: return "leaky_relu";
-    case Activation::sigmoid: return "sigmoid";
-    case Activation::none: break;
+    case Activation::relu:
+      return "relu";
+    case Activation::leaky_relu:
+      return "leaky_relu";
+    case Activation::sigmoid:
+      return "sigmoid";
+    case Activation::none:
+      break;
   }
   return "";
 }
@@ -38,8 +42,8 @@ inline const char* name_of(Activation a) {
 /// "convolution 3x3 + relu".
 inline std::string describe(const Node& n) {
   std::string text = n.op == Op::activation ? name_of(n.activation) : ulna::name_of(n.op);
-  const bool windowed = n.op == Op::convolution || n.op == Op::transposed_convolution || n.op == Op::max_pool ||
-                        n.op == Op::average_pool;
+  const bool windowed =
+      n.op == Op::convolution || n.op == Op::transposed_convolution || n.op == Op::max_pool || n.op == Op::average_pool;
   if (windowed) text += ' ' + std::to_string(n.window.kernel.height) + 'x' + std::to_string(n.window.kernel.width);
   if (windowed && n.window.stride.height > 1) text += " /" + std::to_string(n.window.stride.height);
   if (n.op != Op::activation && n.activation != Activation::none) text += std::string(" + ") + name_of(n.activation);
@@ -85,7 +89,8 @@ inline std::string table(const std::vector<std::vector<std::string>>& rows, std:
 
 }  // namespace detail
 
-/// One line a node that runs: path, op, shape (channels x height x width), parameters, MACs, arena offset in bytes of float.
+/// One line a node that runs: path, op, shape (channels x height x width), parameters, MACs, arena offset in bytes of
+/// float.
 inline std::string summary(const auto& graph, const auto& plan) {
   std::vector<std::vector<std::string>> rows{{"path", "op", "shape", "parameters", "MACs", "arena"}};
   std::int64_t macs = 0;
@@ -98,7 +103,9 @@ inline std::string summary(const auto& graph, const auto& plan) {
     macs += cost;
     rows.push_back({path_of(graph, n.scope), detail::describe(n), detail::extents(n.shape),
                     parameters > 0 ? detail::grouped(parameters) : "", cost > 0 ? detail::grouped(cost) : "",
-                    p.storage == Storage::arena ? detail::grouped(4 * (p.offset + p.channel_offset)) + (p.is_view ? " v" : "") : "-"});
+                    p.storage == Storage::arena
+                        ? detail::grouped(4 * (p.offset + p.channel_offset)) + (p.is_view ? " v" : "")
+                        : "-"});
   }
   return detail::table(rows, 3) + "total: " + detail::grouped(graph.parameter_count) + " parameters, " +
          detail::grouped(macs) + " MACs, arena " + detail::grouped(4 * plan.arena) + " bytes (" +
@@ -107,7 +114,8 @@ inline std::string summary(const auto& graph, const auto& plan) {
 
 /// The graph in Graphviz's DOT language; boxes are clustered by the outermost level of the module path.
 inline std::string dot(const auto& graph) {
-  std::string text = "digraph ulna {\n  rankdir=TB; node [shape=box, style=filled, fontname=\"sans-serif\", fontsize=10];\n";
+  std::string text =
+      "digraph ulna {\n  rankdir=TB; node [shape=box, style=filled, fontname=\"sans-serif\", fontsize=10];\n";
   for (int i = 0; i < graph.nodes.size(); ++i) {
     const Node& n = graph.nodes[i];
     if (n.op == Op::parameter || n.once) continue;

@@ -10,8 +10,8 @@ namespace ulna {
 /// What a window sees outside the image: zeros, or the image mirrored without repeating its edge (PyTorch's "reflect").
 enum class Border : std::uint8_t { zero, reflect };
 
-/// A sliding window: of a convolution, of a pooling, or of the convolution that a transposed convolution is the adjoint of.
-/// Padding may differ on the two sides.
+/// A sliding window: of a convolution, of a pooling, or of the convolution that a transposed convolution is the adjoint
+/// of. Padding may differ on the two sides.
 struct Window {
   Extent kernel{1, 1, 1};
   Extent stride{1, 1, 1};
@@ -38,23 +38,27 @@ constexpr int transposed_output(int input, int kernel, int stride, int dilation,
 }
 
 constexpr Extent window_output(Extent input, const Window& w) {
-  return {window_output(input.depth, w.kernel.depth, w.stride.depth, w.dilation.depth, w.pad_before.depth + w.pad_after.depth),
+  return {window_output(input.depth, w.kernel.depth, w.stride.depth, w.dilation.depth,
+                        w.pad_before.depth + w.pad_after.depth),
           window_output(input.height, w.kernel.height, w.stride.height, w.dilation.height,
                         w.pad_before.height + w.pad_after.height),
-          window_output(input.width, w.kernel.width, w.stride.width, w.dilation.width, w.pad_before.width + w.pad_after.width)};
+          window_output(input.width, w.kernel.width, w.stride.width, w.dilation.width,
+                        w.pad_before.width + w.pad_after.width)};
 }
 
 constexpr Extent transposed_output(Extent input, const Window& w) {
-  return {
-      transposed_output(input.depth, w.kernel.depth, w.stride.depth, w.dilation.depth, w.pad_before.depth + w.pad_after.depth),
-      transposed_output(input.height, w.kernel.height, w.stride.height, w.dilation.height,
-                        w.pad_before.height + w.pad_after.height),
-      transposed_output(input.width, w.kernel.width, w.stride.width, w.dilation.width, w.pad_before.width + w.pad_after.width)};
+  return {transposed_output(input.depth, w.kernel.depth, w.stride.depth, w.dilation.depth,
+                            w.pad_before.depth + w.pad_after.depth),
+          transposed_output(input.height, w.kernel.height, w.stride.height, w.dilation.height,
+                            w.pad_before.height + w.pad_after.height),
+          transposed_output(input.width, w.kernel.width, w.stride.width, w.dilation.width,
+                            w.pad_before.width + w.pad_after.width)};
 }
 
 /// A square window in the image plane.
 constexpr Window window2d(int kernel, int stride = 1, int pad = 0, int dilation = 1) {
-  return {{1, kernel, kernel}, {1, stride, stride}, {1, dilation, dilation}, {0, pad, pad}, {0, pad, pad}, Border::zero};
+  return {{1, kernel, kernel}, {1, stride, stride}, {1, dilation, dilation},
+          {0, pad, pad},       {0, pad, pad},       Border::zero};
 }
 
 }  // namespace ulna

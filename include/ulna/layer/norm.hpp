@@ -46,8 +46,8 @@ constexpr Value per_sample(Builder& b, Value x, int groups, bool affine, const c
 }
 }  // namespace detail
 
-/// Each channel of each sample by its own statistics (Ulyanov et al. 2016), with learned scale and shift unless Affine is
-/// false. The statistics of the whole image: tiles cannot be exact.
+/// Each channel of each sample by its own statistics (Ulyanov et al. 2016), with learned scale and shift unless Affine
+/// is false. The statistics of the whole image: tiles cannot be exact.
 template <bool Affine = true>
 struct Instance {
   using option = question;

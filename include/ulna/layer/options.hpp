@@ -8,7 +8,9 @@ namespace ulna {
 
 /// An option declares which question it answers: `using option = some_question;`.
 template <class T>
-concept Option = requires { typename T::option; };
+concept Option = requires {
+  typename T::option;
+};
 
 namespace detail {
 template <class Question, class Default, class... Options>

@@ -72,7 +72,9 @@ struct question {};
 /// A 2x2 transposed convolution with stride 2.
 struct Transposed {
   using option = question;
-  static constexpr Value lower(Builder& b, Value x, int channels) { return layer::transposed_conv(b, x, channels, 2, true); }
+  static constexpr Value lower(Builder& b, Value x, int channels) {
+    return layer::transposed_conv(b, x, channels, 2, true);
+  }
 };
 /// Nearest neighbour, then a convolution without norm or activation: 2x2 in the 2015 paper's words, 3x3 elsewhere.
 template <int Kernel = 3>
@@ -87,7 +89,8 @@ template <int Kernel = 3, bool AlignCorners = false>
 struct BilinearConv {
   using option = question;
   static constexpr Value lower(Builder& b, Value x, int channels) {
-    return layer::conv(b, UpsampleBilinear<2, AlignCorners>::lower(b, x), {.channels = channels, .kernel = Kernel}, "up");
+    return layer::conv(b, UpsampleBilinear<2, AlignCorners>::lower(b, x), {.channels = channels, .kernel = Kernel},
+                       "up");
   }
 };
 }  // namespace up

@@ -3,8 +3,8 @@
 //
 // forward      y[p][k] = act( bias[k] + sum over taps t, channels c of x[p stride + t dilation - pad][c] w[t][c][k] )
 // by the input dx = transposed convolution of dy with the same window and the weight's channel axes swapped
-// With swap_channels the weight is stored [t][k][c] (a transposed convolution's weight, when this is its input gradient).
-// by the weight dw[t][c][k] = sum over samples, p of x[p stride + t dilation - pad][c] dy[p][k]
+// With swap_channels the weight is stored [t][k][c] (a transposed convolution's weight, when this is its input
+// gradient). by the weight dw[t][c][k] = sum over samples, p of x[p stride + t dilation - pad][c] dy[p][k]
 #pragma once
 
 #include "ulna/graph/differentiate.hpp"
@@ -54,9 +54,7 @@ struct OpRule<Op::convolution> : OpDefaults {
       d.contribute_parameter(w, g);
     }
     if (d.wanted(x)) {
-      Node g{.op = Op::transposed_convolution,
-             .shape = d.b.graph.nodes[x].shape,
-             .input = {dy.id, w, -1, -1, -1, -1}};
+      Node g{.op = Op::transposed_convolution, .shape = d.b.graph.nodes[x].shape, .input = {dy.id, w, -1, -1, -1, -1}};
       g.window = n.window;
       g.swap_channels = true;
       d.contribute(x, d.append(g));
@@ -66,10 +64,13 @@ struct OpRule<Op::convolution> : OpDefaults {
   static constexpr std::int64_t macs(const auto& graph, const Node& n) {
     return n.shape.size() * n.window.taps() * graph.input(n, 0).shape.channels;
   }
-  static constexpr Interval reach(const Node& n, Axis axis, Interval out) { return window_reach(along(n.window, axis), out); }
+  static constexpr Interval reach(const Node& n, Axis axis, Interval out) {
+    return window_reach(along(n.window, axis), out);
+  }
 };
 
-/// Inputs `large` and `small`: the gradient [tap][in][out] of a weight that maps windows of `large` to pixels of `small`:
+/// Inputs `large` and `small`: the gradient [tap][in][out] of a weight that maps windows of `large` to pixels of
+/// `small`:
 ///   g[t][l][s] = sum over samples and pixels p of small of large[p stride + t dilation - pad][l] small[p][s]
 /// stored as [tap][in = l][out = s], or as [tap][in = s][out = l] with swap_channels (transposed convolution).
 template <>

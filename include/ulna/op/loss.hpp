@@ -34,7 +34,8 @@ constexpr Value binary_cross_entropy(Builder& b, Value logits, Value labels, Val
 
 /// Record {1 + 3 C} = loss, then for each class c: I_c = sum p y, P_c = sum p (squared: p^2), Y_c = sum y, with
 /// p = softmax(logits), or sigmoid for one channel, y one-hot (for one channel y = label), and
-///   D_c = (2 I_c + smooth_numerator) / (P_c + Y_c + smooth_denominator),  loss = 1 - mean of D_c over the counted classes.
+///   D_c = (2 I_c + smooth_numerator) / (P_c + Y_c + smooth_denominator),  loss = 1 - mean of D_c over the counted
+///   classes.
 /// Sums run over the batch, or over each sample with DiceAttributes::per_sample (then one record a sample).
 /// The counted classes are all, or without include_background all but class 0 (one channel: always counted).
 constexpr Value soft_dice(Builder& b, Value logits, Value labels, const DiceAttributes& dice) {
@@ -59,7 +60,9 @@ constexpr Value weighted_sum(Builder& b, Value first, float rate, Value second =
 namespace detail {
 /// Gradient by the logits: same inputs as the loss, then its record; `rate` is the loss's weight in the total.
 constexpr void loss_backward(Backward& d, const Node& n, int id, Op kind) {
-  Node g{.op = kind, .shape = d.b.graph.nodes[n.input[0]].shape, .input = {n.input[0], n.input[1], id, n.input[2], -1, -1}};
+  Node g{.op = kind,
+         .shape = d.b.graph.nodes[n.input[0]].shape,
+         .input = {n.input[0], n.input[1], id, n.input[2], -1, -1}};
   g.dice = n.dice;
   g.rate = d.loss_weight(id);
   d.contribute(n.input[0], d.append(g));

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT
-// Batch, instance and group normalisation: one set of ops, told apart by which pixels share statistics (NormAttributes).
+// Batch, instance and group normalisation: one set of ops, told apart by which pixels share statistics
+// (NormAttributes).
 //
-// moments    record {2 G}: mean of each of G groups, then their biased variances; one record a sample, or one for the batch
-// normalize  y = act( gamma (x - mean) / sqrt(variance + epsilon) + beta ), gamma = 1 and beta = 0 where absent
-// Group g holds channels [g C / G, (g + 1) C / G). Sums are accumulated in double or with a shift: variances must not cancel.
+// moments    record {2 G}: mean of each of G groups, then their biased variances; one record a sample, or one for the
+// batch normalize  y = act( gamma (x - mean) / sqrt(variance + epsilon) + beta ), gamma = 1 and beta = 0 where absent
+// Group g holds channels [g C / G, (g + 1) C / G). Sums are accumulated in double or with a shift: variances must not
+// cancel.
 #pragma once
 
 #include "ulna/graph/differentiate.hpp"
@@ -45,7 +47,8 @@ constexpr void update_running(Builder& b, Value x, Value moments, Value mean, Va
 
 /// Running statistics as one affine map a channel: record {2 C} = scale, then shift, with
 ///   scale = gamma / sqrt(variance + epsilon), shift = beta - mean scale. Evaluated when parameters change.
-constexpr Value running_affine(Builder& b, Value mean, Value variance, Value gamma, Value beta, const NormAttributes& norm) {
+constexpr Value running_affine(Builder& b, Value mean, Value variance, Value gamma, Value beta,
+                               const NormAttributes& norm) {
   Node node{.op = Op::running_affine,
             .shape = {2 * b.shape(mean).channels},
             .input = {mean.id, variance.id, gamma.id, beta.id, -1, -1}};
@@ -80,9 +83,8 @@ struct OpRule<Op::normalize> : OpDefaults {
     const int gamma = n.input[2];
     const int beta = n.input[3];
     const int channels = n.shape.channels;
-    Node sums{.op = Op::normalize_gradient_sums,
-              .shape = {2 * channels},
-              .input = {dy.id, x, n.input[1], gamma, beta, -1}};
+    Node sums{
+        .op = Op::normalize_gradient_sums, .shape = {2 * channels}, .input = {dy.id, x, n.input[1], gamma, beta, -1}};
     copy_attributes(sums, n);
     sums.per_sample = !n.norm.over_batch;
     const Value s = d.append(sums);
@@ -116,8 +118,8 @@ struct OpRule<Op::normalize_gradient_sums> : OpDefaults {
   static constexpr const char* name = "normalize_gradient_sums";
 };
 
-/// Inputs dy, x, moments, sums, [gamma, beta]. With m the number of values that share statistics, S and T the sums over the
-/// group's channels c of gamma_c sum dz_c and gamma_c sum (dz xh)_c:
+/// Inputs dy, x, moments, sums, [gamma, beta]. With m the number of values that share statistics, S and T the sums over
+/// the group's channels c of gamma_c sum dz_c and gamma_c sum (dz xh)_c:
 ///   dx = (gamma dz - S / m - xh T / m) / sqrt(variance + epsilon)
 template <>
 struct OpRule<Op::normalize_gradient> : OpDefaults {

@@ -49,7 +49,8 @@ struct OpRule<Op::softmax> : OpDefaults {
   static constexpr const char* name = "softmax";
   static constexpr int in_place = 0;
   static constexpr void differentiate(Backward& d, const Node& n, int id, Value dy) {
-    d.contribute(n.input[0], d.append({.op = Op::softmax_gradient, .shape = n.shape, .input = {dy.id, id, -1, -1, -1, -1}}));
+    d.contribute(n.input[0],
+                 d.append({.op = Op::softmax_gradient, .shape = n.shape, .input = {dy.id, id, -1, -1, -1, -1}}));
   }
 };
 
@@ -91,7 +92,9 @@ struct OpRule<Op::multiply> : OpDefaults {
   static constexpr void differentiate(Backward& d, const Node& n, int, Value dy) {
     for (std::size_t i = 0; i < 2; ++i)
       if (d.wanted(n.input[i]))
-        d.contribute(n.input[i], d.append({.op = Op::multiply, .shape = n.shape, .input = {dy.id, n.input[1 - i], -1, -1, -1, -1}}));
+        d.contribute(
+            n.input[i],
+            d.append({.op = Op::multiply, .shape = n.shape, .input = {dy.id, n.input[1 - i], -1, -1, -1, -1}}));
   }
 };
 

@@ -8,7 +8,8 @@
 namespace ulna {
 namespace op {
 
-/// Fails unless the stride divides what is left of each padded extent: a pool that dropped pixels would shift every skip.
+/// Fails unless the stride divides what is left of each padded extent: a pool that dropped pixels would shift every
+/// skip.
 constexpr void require_stride_divides(Builder& b, Shape x, const Window& window) {
   for (const Axis axis : all_axes) {
     const AxisWindow w = along(window, axis);
@@ -52,7 +53,9 @@ struct OpRule<Op::max_pool> : OpDefaults {
     g.window = n.window;
     d.contribute(x, d.append(g));
   }
-  static constexpr Interval reach(const Node& n, Axis axis, Interval out) { return window_reach(along(n.window, axis), out); }
+  static constexpr Interval reach(const Node& n, Axis axis, Interval out) {
+    return window_reach(along(n.window, axis), out);
+  }
 };
 
 /// Inputs dy, x. Each dy goes to the first tap (in tap order) that holds its window's maximum.
@@ -70,7 +73,9 @@ struct OpRule<Op::average_pool> : OpDefaults {
     g.window = n.window;
     d.contribute(x, d.append(g));
   }
-  static constexpr Interval reach(const Node& n, Axis axis, Interval out) { return window_reach(along(n.window, axis), out); }
+  static constexpr Interval reach(const Node& n, Axis axis, Interval out) {
+    return window_reach(along(n.window, axis), out);
+  }
 };
 
 /// Input dy. dx[q] = (1 / taps) sum of dy over the windows that contain q.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Concatenation, slices of channels, cropping and padding. The memory plan turns most of these into views that cost nothing.
+// Concatenation, slices of channels, cropping and padding. The memory plan turns most of these into views that cost
+// nothing.
 #pragma once
 
 #include "ulna/graph/differentiate.hpp"
@@ -46,8 +47,9 @@ constexpr Value pad(Builder& b, Value x, Extent before, Extent after, Border bor
     const int widest = along(before, axis) > along(after, axis) ? along(before, axis) : along(after, axis);
     if (border == Border::reflect && widest >= along(in.extent(), axis))
       b.fail(RuleKind::kernel_must_fit, along(in.extent(), axis), widest + 1,
-             Sentence{} << "mirroring " << widest << " pixels needs a " << axis_name(axis) << " of at least " << widest + 1
-                        << ", found " << along(in.extent(), axis) << "; use less padding, less depth or a larger input",
+             Sentence{} << "mirroring " << widest << " pixels needs a " << axis_name(axis) << " of at least "
+                        << widest + 1 << ", found " << along(in.extent(), axis)
+                        << "; use less padding, less depth or a larger input",
              true);
   }
   Node node{.op = Op::pad,
@@ -104,7 +106,8 @@ struct OpRule<Op::crop> : OpDefaults {
   }
 };
 
-/// y[p] = x[p - pad_before]; outside: 0, or for Border::reflect x at the index mirrored at the edge pixel (-1 -> 1, n -> n - 2).
+/// y[p] = x[p - pad_before]; outside: 0, or for Border::reflect x at the index mirrored at the edge pixel (-1 -> 1, n
+/// -> n - 2).
 template <>
 struct OpRule<Op::pad> : OpDefaults {
   static constexpr const char* name = "pad";

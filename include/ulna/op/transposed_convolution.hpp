@@ -12,7 +12,8 @@
 namespace ulna {
 namespace op {
 
-/// x {C, ...}, weight from Builder::transposed_weight(in = C, out = K), optional bias {K} -> {K, transposed_output(extent)}.
+/// x {C, ...}, weight from Builder::transposed_weight(in = C, out = K), optional bias {K} -> {K,
+/// transposed_output(extent)}.
 constexpr Value transposed_convolution(Builder& b, Value x, Value weight, Value bias, const Window& window) {
   const Shape in = b.shape(x);
   Extent out = transposed_output(in.extent(), window);

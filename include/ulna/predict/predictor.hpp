@@ -25,8 +25,9 @@ class Predictor {
       : backend_(std::move(backend)),
         revision_([&model] { return model.revision(); }),
         max_batch_(batch),
-        executor_(backend_, batch,
-                  {const_cast<Element*>(model.parameters().data()), const_cast<Element*>(model.state().data()), nullptr}) {
+        executor_(
+            backend_, batch,
+            {const_cast<Element*>(model.parameters().data()), const_cast<Element*>(model.state().data()), nullptr}) {
     static_assert(std::is_same_v<typename ModelProgram::Network, typename P::Network> &&
                       ModelProgram::parameter_count == P::parameter_count,
                   "Predictor: the model belongs to another network");

@@ -14,7 +14,8 @@ class Buffer {
  public:
   Buffer() = default;
   explicit Buffer(std::size_t count)
-      : data_(count == 0 ? nullptr : static_cast<T*>(::operator new(count * sizeof(T), std::align_val_t{64}))), count_(count) {
+      : data_(count == 0 ? nullptr : static_cast<T*>(::operator new (count * sizeof(T), std::align_val_t{64}))),
+        count_(count) {
     for (std::size_t i = 0; i < count; ++i) data_.get()[i] = T{};
   }
 
@@ -24,7 +25,7 @@ class Buffer {
 
  private:
   struct Free {
-    void operator()(T* p) const { ::operator delete(p, std::align_val_t{64}); }
+    void operator()(T* p) const { ::operator delete (p, std::align_val_t{64}); }
   };
   std::unique_ptr<T, Free> data_;
   std::size_t count_ = 0;

@@ -120,13 +120,28 @@ class Executor {
     Element* base = nullptr;
     std::ptrdiff_t offset = static_cast<std::ptrdiff_t>(p.offset);
     switch (p.storage) {
-      case Storage::none: return {nullptr, n.shape, batch_, 0, 0};
-      case Storage::staging: base = staging_.data(); offset *= batch; break;
-      case Storage::parameter: base = memory_.parameters; break;
-      case Storage::state: base = memory_.state; break;
-      case Storage::gradient: base = memory_.gradients; break;
-      case Storage::persistent: base = persistent_.data(); break;
-      case Storage::arena: base = arena_.data(); offset *= batch; break;
+      case Storage::none:
+        return {nullptr, n.shape, batch_, 0, 0};
+      case Storage::staging:
+        base = staging_.data();
+        offset *= batch;
+        break;
+      case Storage::parameter:
+        base = memory_.parameters;
+        break;
+      case Storage::state:
+        base = memory_.state;
+        break;
+      case Storage::gradient:
+        base = memory_.gradients;
+        break;
+      case Storage::persistent:
+        base = persistent_.data();
+        break;
+      case Storage::arena:
+        base = arena_.data();
+        offset *= batch;
+        break;
     }
     const std::ptrdiff_t stride = p.pixel_stride;
     return {base == nullptr ? nullptr : base + offset + p.channel_offset, n.shape, n.per_sample ? batch_ : 1, stride,

@@ -94,9 +94,13 @@ class Model {
             x = static_cast<T>(normal ? deviation * random.normal() : random.uniform(-bound, bound));
             break;
           case ParameterKind::scale:
-          case ParameterKind::running_variance: x = T{1}; break;
+          case ParameterKind::running_variance:
+            x = T{1};
+            break;
           case ParameterKind::bias:
-          case ParameterKind::running_mean: x = T{0}; break;
+          case ParameterKind::running_mean:
+            x = T{0};
+            break;
         }
     }
   }

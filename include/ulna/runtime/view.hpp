@@ -23,23 +23,24 @@ struct BatchView {
   int channels = 1;
 
   BatchView() = default;
-  BatchView(const T* pointer, int n, int h, int w, int c = 1) : data(pointer), batch(n), height(h), width(w), channels(c) {}
+  BatchView(const T* pointer, int n, int h, int w, int c = 1)
+      : data(pointer), batch(n), height(h), width(w), channels(c) {}
 
   BatchView(std::span<const T> values, int n, int h, int w, int c = 1) : BatchView(values.data(), n, h, w, c) {
     const std::size_t needed = size();
     if (values.size() != needed)
-      throw DataError("batch: the span holds " + std::to_string(values.size()) + " values, " + std::to_string(n) + " x " +
-                      std::to_string(h) + " x " + std::to_string(w) + " x " + std::to_string(c) + " needs " +
+      throw DataError("batch: the span holds " + std::to_string(values.size()) + " values, " + std::to_string(n) +
+                      " x " + std::to_string(h) + " x " + std::to_string(w) + " x " + std::to_string(c) + " needs " +
                       std::to_string(needed));
   }
 
   /// Any row-major array with `data()` and `shape()` of 3 or 4 axes (xtensor): samples, rows, columns, channels.
   template <class Array>
-    requires requires(const Array& a) {
-      a.shape().size();
-      a.shape()[0];
-      { a.data() } -> std::convertible_to<const T*>;
-    }
+  requires requires(const Array& a) {
+    a.shape().size();
+    a.shape()[0];
+    { a.data() } -> std::convertible_to<const T*>;
+  }
   BatchView(const Array& array) : data(array.data()) {  // NOLINT(google-explicit-constructor): arrays are views
     const auto& shape = array.shape();
     if (shape.size() < 3 || shape.size() > 4)
@@ -74,8 +75,8 @@ void require_shape(const BatchView<T>& view, const Shape& shape, int max_batch, 
                     " (height x width x channels), the network was compiled for " +
                     size_text(shape.height, shape.width, shape.channels));
   if (view.batch < 1 || view.batch > max_batch)
-    throw DataError(std::string(what) + ": found a batch of " + std::to_string(view.batch) + ", this object was made for 1 to " +
-                    std::to_string(max_batch));
+    throw DataError(std::string(what) + ": found a batch of " + std::to_string(view.batch) +
+                    ", this object was made for 1 to " + std::to_string(max_batch));
 }
 
 inline std::string position_text(std::size_t index, int height, int width, int channels) {

@@ -9,8 +9,8 @@
 
 namespace ulna {
 
-/// Cross-entropy of softmax(logits), mean over the batch's pixels; with Weighted, the mean under a weight for each pixel
-/// (class weights and maps such as the U-Net paper's borders, see train/border_weights.hpp).
+/// Cross-entropy of softmax(logits), mean over the batch's pixels; with Weighted, the mean under a weight for each
+/// pixel (class weights and maps such as the U-Net paper's borders, see train/border_weights.hpp).
 template <bool Weighted = false>
 struct CrossEntropyLoss {
   static constexpr bool pixel_weights = Weighted;
@@ -19,7 +19,8 @@ struct CrossEntropyLoss {
     if (b.shape(logits).channels < 2)
       b.fail(RuleKind::value_must_be_positive, b.shape(logits).channels, 2,
              Sentence{} << "cross-entropy needs at least 2 logits a pixel, the network gives "
-                        << b.shape(logits).channels << "; use Classes<2>, or BinaryCrossEntropy", false);
+                        << b.shape(logits).channels << "; use Classes<2>, or BinaryCrossEntropy",
+             false);
     return op::cross_entropy(b, logits, labels, Weighted ? weights : Value{});
   }
 };

@@ -17,7 +17,8 @@ struct UpdateBlock {
   std::int64_t count;
 };
 
-/// Stochastic gradient descent: g += weight_decay p; v = momentum v + g; p -= rate v, or rate (g + momentum v) with nesterov.
+/// Stochastic gradient descent: g += weight_decay p; v = momentum v + g; p -= rate v, or rate (g + momentum v) with
+/// nesterov.
 struct SGD {
   double learning_rate = 0.01;
   double momentum = 0.9;

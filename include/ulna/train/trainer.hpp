@@ -42,8 +42,10 @@ constexpr Diagnostic diagnose_labels() {
                << ", the network's output has " << required << "; declare Labels<" << Needed::classes << ", "
                << Needed::shape.height << ", " << Needed::shape.width << ">";
   };
-  if (L::shape.height != Needed::shape.height) say(RuleKind::extents_must_match, L::shape.height, Needed::shape.height, "height");
-  if (L::shape.width != Needed::shape.width) say(RuleKind::extents_must_match, L::shape.width, Needed::shape.width, "width");
+  if (L::shape.height != Needed::shape.height)
+    say(RuleKind::extents_must_match, L::shape.height, Needed::shape.height, "height");
+  if (L::shape.width != Needed::shape.width)
+    say(RuleKind::extents_must_match, L::shape.width, Needed::shape.width, "width");
   if (L::classes != Needed::classes) say(RuleKind::channels_must_match, L::classes, Needed::classes, "class count");
   return d;
 }
@@ -52,22 +54,23 @@ constexpr Diagnostic diagnose_labels() {
 
 /// How a Trainer trains.
 struct TrainerOptions {
-  int batch = 8;                     ///< the largest batch that step() will be given
+  int batch = 8;  ///< the largest batch that step() will be given
   Schedule schedule = schedule::constant();
-  double clip_norm = 0.0;            ///< gradients are scaled so that their norm is at most this; 0: not
-  Seed seed{};                       ///< of dropout
-  std::vector<float> class_weights;  ///< multiply the pixel weights by class; needs a weighted loss
+  double clip_norm = 0.0;              ///< gradients are scaled so that their norm is at most this; 0: not
+  Seed seed{};                         ///< of dropout
+  std::vector<float> class_weights{};  ///< multiply the pixel weights by class; needs a weighted loss
 };
 
 /// What a step reports.
 struct StepReport {
-  std::int64_t step = 0;      ///< steps done, this one included
-  double loss = 0.0;          ///< before the update
+  std::int64_t step = 0;  ///< steps done, this one included
+  double loss = 0.0;      ///< before the update
   double learning_rate = 0.0;
   double gradient_norm = 0.0;  ///< before clipping; 0 when clipping is off
 };
 
-/// Trains the model of program P under a loss, on a backend. `L` states the labels the caller has; by default the right ones.
+/// Trains the model of program P under a loss, on a backend. `L` states the labels the caller has; by default the right
+/// ones.
 template <class P, class Loss, Backend B, class Optimizer = Adam, class L = LabelsFor<P, Loss>>
 class Trainer {
  public:
@@ -92,7 +95,8 @@ class Trainer {
   }
 
   /// One update from a batch: images (batch, height, width, channels), labels (batch, height, width), and for weighted
-  /// losses one weight a pixel (all 1 when left out). Throws DataError for wrong sizes, non-finite pixels, unknown classes.
+  /// losses one weight a pixel (all 1 when left out). Throws DataError for wrong sizes, non-finite pixels, unknown
+  /// classes.
   StepReport step(const ImagesView& images, const LabelsView& labels, const ImagesView& weights = {}) {
     load(images, labels, weights);
     executor_.run(options_.seed, static_cast<std::uint64_t>(step_));
@@ -145,7 +149,8 @@ class Trainer {
   std::size_t blocks() const { return static_cast<std::size_t>((P::parameter_count + block_size - 1) / block_size); }
 
   void check_options() {
-    if (options_.batch < 1) throw ArgumentError("Trainer: batch is " + std::to_string(options_.batch) + ", must be at least 1");
+    if (options_.batch < 1)
+      throw ArgumentError("Trainer: batch is " + std::to_string(options_.batch) + ", must be at least 1");
     if (options_.class_weights.empty()) return;
     if (!Loss::pixel_weights)
       throw ArgumentError("Trainer: class_weights need a weighted loss such as WeightedCrossEntropy");
@@ -158,7 +163,8 @@ class Trainer {
     detail::require_shape(images, P::input_shape, options_.batch, "images");
     detail::require_shape(labels, L::shape, options_.batch, "labels");
     if (images.batch != labels.batch)
-      throw DataError("batch: found " + std::to_string(images.batch) + " images and " + std::to_string(labels.batch) + " label maps");
+      throw DataError("batch: found " + std::to_string(images.batch) + " images and " + std::to_string(labels.batch) +
+                      " label maps");
     if (executor_.batch() != images.batch) executor_.bind(images.batch);
     detail::stage_finite(images, executor_.tensor(compiled.graph.image), "images");
     detail::stage_labels(labels, executor_.tensor(compiled.graph.labels), L::classes);
@@ -198,7 +204,8 @@ class Trainer {
   void update(double rate, double scale) {
     Element* const parameters = model_.mutable_parameters().data();
     backend_.parallel_for_blocks(P::parameter_count, block_size, [&](std::int64_t begin, std::int64_t end) {
-      UpdateBlock<Element> block{parameters + begin, gradients_.data() + begin, {slots_[0].data() + begin, nullptr}, end - begin};
+      UpdateBlock<Element> block{
+          parameters + begin, gradients_.data() + begin, {slots_[0].data() + begin, nullptr}, end - begin};
       if (Optimizer::slots > 1) block.slot[1] = slots_[1].data() + begin;
       optimizer_.update(block, rate, scale, step_);
     });

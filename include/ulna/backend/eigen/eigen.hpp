@@ -26,6 +26,11 @@ struct Eigen {
   int threads() const { return 1; }
   void run(auto&& f) const { f(); }
 
+  /// Calls f(begin, end) for consecutive blocks of [0, count).
+  void parallel_for_blocks(std::int64_t count, std::int64_t block, auto&& f) const {
+    for (std::int64_t begin = 0; begin < count; begin += block) f(begin, begin + block < count ? begin + block : count);
+  }
+
   /// The kernel of an op; null for leaves and slices, which never run.
   template <Op op>
   static constexpr Kernel<T> kernel(const Node&) {

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: MIT
+// Where tiles go. The overlap-tile strategy of the U-Net paper, with a halo known at compile time.
+//
+// One axis, in output pixels. A network maps a tile of `input` pixels to `output` pixels, border = (input - output) / 2
+// of each side being eaten by valid convolutions (0 with padding). Of the output, the pixels nearer than `rim` to a
+// tile edge that is not an image edge are wrong, because padding stood where the image goes on; rim = halo - border,
+// rounded up to the alignment. Tiles start at multiples of the alignment, so that every pooling window falls on the
+// same pixels as in the whole image. The image is extended by mirroring to the nearest length that tiles of these steps
+// can end at.
+#pragma once
+
+#include <algorithm>
+
+#include "ulna/graph/analyse.hpp"
+
+namespace ulna {
+
+/// The tiles of one axis.
+struct TileAxis {
+  int input = 0;   ///< extent of a tile going in
+  int output = 0;  ///< extent of a tile coming out
+  int alignment = 1;
+  int rim = 0;
+  int length = 0;    ///< of the image
+  int extended = 0;  ///< of the image after mirroring its end, at least `output`
+
+  constexpr TileAxis(int tile_input, int tile_output, int align, int halo, int image_length)
+      : input(tile_input), output(tile_output), alignment(align), length(image_length) {
+    const int wrong = halo - border();
+    rim = (wrong + alignment - 1) / alignment * alignment;
+    const int beyond = std::max(0, length - output);
+    extended = output + (beyond + alignment - 1) / alignment * alignment;
+  }
+
+  constexpr int border() const { return (input - output) / 2; }
+  /// Pixels by which tiles advance, a multiple of the alignment; not positive if tiles are too small for the halo.
+  constexpr int step() const { return (output - 2 * rim) / alignment * alignment; }
+  constexpr bool fits_in_one() const { return extended == output; }
+  constexpr int tiles() const {
+    if (fits_in_one()) return 1;
+    return 1 + (extended - output + step() - 1) / step();
+  }
+  /// First output pixel of tile i. The last tile is moved back to end with the image.
+  constexpr int start(int i) const { return std::min(i * step(), extended - output); }
+  /// The output pixels [first, last) that tile i contributes; together they cover the image once.
+  constexpr int first(int i) const { return i == 0 ? 0 : start(i - 1) + output - rim; }
+  constexpr int last(int i) const { return std::min(length, i + 1 == tiles() ? extended : start(i) + output - rim); }
+};
+
+/// Index i mirrored into [0, n) without repeating the edge: -1 -> 1, n -> n - 2, and so on for any distance.
+constexpr int mirrored(int i, int n) {
+  if (n == 1) return 0;
+  const int period = 2 * (n - 1);
+  i %= period;
+  if (i < 0) i += period;
+  return i < n ? i : period - i;
+}
+
+/// A good square tile for a network: about five halos wide (two thirds of the work is useful), and one that fits its
+/// rules.
+template <class Net>
+constexpr int default_tile(int channels) {
+  constexpr int probe = 64;
+  int fitting = probe;
+  while (!detail::size_fits<Net>({channels, 1, probe, probe}, fitting)) ++fitting;
+  const Builder b = detail::lower_network<Net>({channels, 1, fitting, fitting}, Mode::inference);
+  const int wanted = (5 * halo_of(b.graph).pixels + 63) / 64 * 64;
+  int tile = wanted < probe ? probe : wanted;
+  while (!detail::size_fits<Net>({channels, 1, tile, tile}, tile)) ++tile;
+  return tile;
+}
+
+}  // namespace ulna

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: MIT
+// Between Ulna's memory order of a parameter and the order that files keep, which is PyTorch's.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "ulna/graph/graph.hpp"
+
+namespace ulna {
+
+/// The shape of a parameter in a file: (out, in, [depth,] height, width) for convolutions, (in, out, ...) for
+/// transposed ones, (channels) for vectors.
+inline std::vector<std::uint64_t> file_shape(const Parameter& p) {
+  const auto extent = [](int n) { return static_cast<std::uint64_t>(n); };
+  if (p.kind != ParameterKind::weight && p.kind != ParameterKind::transposed_weight) return {extent(p.out)};
+  const bool transposed = p.kind == ParameterKind::transposed_weight;
+  std::vector<std::uint64_t> shape{extent(transposed ? p.in : p.out), extent(transposed ? p.out : p.in)};
+  if (p.kernel.depth > 1) shape.push_back(extent(p.kernel.depth));
+  shape.push_back(extent(p.kernel.height));
+  shape.push_back(extent(p.kernel.width));
+  return shape;
+}
+
+namespace detail {
+/// Calls visit(index in memory, index in the file) for every element.
+void for_each_element(const Parameter& p, auto&& visit) {
+  const std::int64_t taps = p.kernel.volume();
+  const bool transposed = p.kind == ParameterKind::transposed_weight;
+  std::size_t memory = 0;
+  for (std::int64_t tap = 0; tap < taps; ++tap)
+    for (std::int64_t in = 0; in < p.in; ++in)
+      for (std::int64_t out = 0; out < p.out; ++out) {
+        const std::int64_t row = transposed ? in * p.out + out : out * p.in + in;
+        visit(memory++, static_cast<std::size_t>(row * taps + tap));
+      }
+}
+}  // namespace detail
+
+/// Memory order to file order; both spans hold p.size() elements.
+template <class T>
+void to_file_order(const Parameter& p, std::span<const T> memory, std::span<T> file) {
+  detail::for_each_element(p, [&](std::size_t m, std::size_t f) { file[f] = memory[m]; });
+}
+
+/// File order to memory order.
+template <class T>
+void to_memory_order(const Parameter& p, std::span<const T> file, std::span<T> memory) {
+  detail::for_each_element(p, [&](std::size_t m, std::size_t f) { memory[m] = file[f]; });
+}
+
+}  // namespace ulna

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: MIT
+// Models as safetensors files. Names follow the module path (`encoder.3.conv1.weight`), layouts are PyTorch's.
+#pragma once
+
+#include <cstdint>
+#include <cstdio>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "ulna/runtime/model.hpp"
+#include "ulna/weights/layout.hpp"
+#include "ulna/weights/safetensors.hpp"
+
+namespace ulna {
+
+/// Of everything that decides which numbers a network has and what they mean: ops, channels, windows, parameter names.
+/// Extents of the image do not change it.
+inline std::uint64_t architecture_hash(const auto& graph) {
+  std::uint64_t hash = hash_bytes({});
+  const auto mix = [&hash](std::int64_t value) { hash = hash_bytes(std::as_bytes(std::span(&value, 1)), hash); };
+  for (const Node& n : graph.nodes) {
+    mix(static_cast<std::int64_t>(n.op));
+    mix(n.shape.channels);
+    mix(static_cast<std::int64_t>(n.activation));
+    mix(n.norm.groups);
+    for (const int x : n.input) mix(x);
+    for (const Extent& e :
+         {n.window.kernel, n.window.stride, n.window.dilation, n.window.pad_before, n.window.pad_after})
+      mix(e.depth * 1'000'000LL + e.height * 1'000LL + e.width);
+  }
+  for (const Parameter& p : graph.parameters) {
+    const std::string name = name_of(graph, p);
+    hash = hash_bytes(std::as_bytes(std::span(name)), hash);
+  }
+  return hash;
+}
+
+/// Maps Ulna's name of a parameter to the name in a file; for checkpoints of other implementations.
+using NameMap = std::function<std::string(const std::string&)>;
+
+namespace detail {
+
+inline std::string hexadecimal(std::uint64_t value) {
+  char text[17];
+  std::snprintf(text, sizeof text, "%016llx", static_cast<unsigned long long>(value));
+  return text;
+}
+
+inline std::string shape_text(const std::vector<std::uint64_t>& shape) {
+  std::string text = "[";
+  for (std::size_t i = 0; i < shape.size(); ++i) text += (i == 0 ? "" : ", ") + std::to_string(shape[i]);
+  return text + "]";
+}
+
+/// Parameters of a graph in file order, kept alive for a writer that only looks at them.
+template <class T>
+class FileOrdered {
+ public:
+  /// Adds every parameter for which `take` holds, read from `values(parameter)`, under prefix + its name.
+  void add(const auto& graph, safetensors::Writer& writer, const std::string& prefix, auto&& values, auto&& take) {
+    for (const Parameter& p : graph.parameters) {
+      if (!take(p)) continue;
+      kept_.emplace_back(static_cast<std::size_t>(p.size()));
+      to_file_order<T>(p, values(p), kept_.back());
+      writer.add<T>(prefix + name_of(graph, p), file_shape(p), kept_.back());
+    }
+  }
+
+ private:
+  std::vector<std::vector<T>> kept_;
+};
+
+/// Compares a file with the tensors a graph needs. Throws WeightsError with every difference; returns the tensors by
+/// name.
+inline void require_tensors(const safetensors::File& file,
+                            const std::map<std::string, std::vector<std::uint64_t>>& needed,
+                            const std::function<bool(const std::string&)>& ignored) {
+  std::vector<std::string> problems;
+  for (const auto& [name, shape] : needed) {
+    const safetensors::Tensor* t = file.find(name);
+    if (t == nullptr)
+      problems.push_back("missing     " + name + " " + shape_text(shape));
+    else if (t->shape != shape)
+      problems.push_back("mis-shaped  " + name + ": found " + shape_text(t->shape) + ", expected " + shape_text(shape));
+  }
+  for (const auto& t : file.tensors())
+    if (!needed.contains(t.name) && !ignored(t.name))
+      problems.push_back("unexpected  " + t.name + " " + shape_text(t.shape));
+  if (problems.empty()) return;
+  std::string text = file.name() + ": these weights belong to another network; " + std::to_string(problems.size()) +
+                     " tensors differ from the " + std::to_string(needed.size()) + " expected:";
+  for (const auto& p : problems) text += "\n  " + p;
+  throw WeightsError(text);
+}
+
+/// Buffers of PyTorch modules that carry no weights.
+inline bool is_bookkeeping(const std::string& name) { return name.ends_with("num_batches_tracked"); }
+
+}  // namespace detail
+
+/// Writes parameters and running statistics, whole or not at all. Throws FileError.
+template <class P, class T>
+void save_weights(const Model<P, T>& model, const std::filesystem::path& path, safetensors::Metadata metadata = {}) {
+  metadata["format"] = "pt";
+  metadata["architecture"] = detail::hexadecimal(architecture_hash(model.graph()));
+  safetensors::Writer writer{std::move(metadata)};
+  detail::FileOrdered<T> tensors;
+  tensors.add(
+      model.graph(), writer, "", [&](const Parameter& p) { return model.values(p); },
+      [](const Parameter&) { return true; });
+  writer.save(path);
+}
+
+/// Fills the model from a file, or throws WeightsError with every missing, unexpected and mis-shaped tensor and leaves
+/// the model as it was.
+template <class P, class T>
+void load_weights(
+    Model<P, T>& model, const safetensors::File& file, const NameMap& map = [](const std::string& n) { return n; }) {
+  std::map<std::string, std::vector<std::uint64_t>> needed;
+  for (const Parameter& p : model.graph().parameters) needed[map(name_of(model.graph(), p))] = file_shape(p);
+  detail::require_tensors(file, needed, detail::is_bookkeeping);
+  std::vector<std::vector<T>> values;  // converted before anything changes: a tensor of an odd type throws here
+  for (const Parameter& p : model.graph().parameters)
+    values.push_back(file.at(map(name_of(model.graph(), p))).template to_vector<T>());
+  std::size_t i = 0;
+  for (const Parameter& p : model.graph().parameters) to_memory_order<T>(p, values[i++], model.mutable_values(p));
+}
+
+template <class P, class T>
+void load_weights(Model<P, T>& model, const std::filesystem::path& path) {
+  load_weights(model, safetensors::File::open(path));
+}
+
+}  // namespace ulna

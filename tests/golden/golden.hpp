@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: MIT
+// Checks one program against one golden file, on every CPU backend.
+#pragma once
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "ulna/backend/eigen/eigen.hpp"
+#include "ulna/backend/tbb/tbb.hpp"
+#include "ulna/predict/predictor.hpp"
+#include "ulna/train/trainer.hpp"
+#include "ulna/weights/model_file.hpp"
+
+namespace golden {
+
+using namespace ulna;
+
+/// A golden file and its tolerances.
+class File {
+ public:
+  explicit File(const std::string& name)
+      : file_(safetensors::File::open(std::string(ULNA_GOLDEN_DIRECTORY) + "/" + name)),
+        f32_error_(nlohmann::json::parse(file_.metadata().at("f32_error"))) {
+    for (const auto& n : nlohmann::json::parse(file_.metadata().at("zero_grad"))) zero_gradient_.insert(n);
+  }
+
+  const safetensors::Tensor& tensor(const std::string& name) const { return file_.at(name); }
+  std::vector<double> values(const std::string& name) const { return file_.at(name).to_vector<double>(); }
+  bool has_zero_gradient(const std::string& parameter) const { return zero_gradient_.contains(parameter); }
+
+  /// What a result of element type T may differ by: double, the rounding of the file (1e-6 of the largest value,
+  /// relative to the values compared); float, ten times what PyTorch itself loses.
+  template <class T>
+  double tolerance(const std::string& group, const std::vector<double>& expected) const {
+    double largest = 0.0;
+    for (const double v : expected) largest = std::max(largest, std::abs(v));
+    if constexpr (sizeof(T) == 8) return 1e-6 * largest + 1e-12;
+    if (group == "grad") return 10.0 * f32_error_.at("grad_rel").get<double>() * largest + 1e-12;
+    return 10.0 * f32_error_.at(group).get<double>();
+  }
+
+  template <class T>
+  void compare(const std::string& what, const std::string& group, const std::vector<double>& found,
+               const std::vector<double>& expected) const {
+    REQUIRE_MESSAGE(found.size() == expected.size(), what);
+    double worst = 0.0;
+    for (std::size_t i = 0; i < found.size(); ++i) {
+      const double d = std::abs(found[i] - expected[i]);
+      if (!(d <= worst)) worst = d;  // NaN is the worst
+    }
+    const double allowed = tolerance<T>(group, expected);
+    CHECK_MESSAGE(worst <= allowed, what << ": differs by " << worst << ", allowed " << allowed);
+  }
+
+ private:
+  safetensors::File file_;
+  nlohmann::json f32_error_;
+  std::set<std::string> zero_gradient_;
+};
+
+/// NCHW values of a file as an NHWC batch.
+inline std::vector<float> channels_last(const safetensors::Tensor& t) {
+  const auto v = t.to_vector<float>();
+  const std::size_t c = t.shape[1];
+  const std::size_t pixels = t.shape[2] * t.shape[3];
+  std::vector<float> out(v.size());
+  for (std::size_t n = 0; n < t.shape[0]; ++n)
+    for (std::size_t k = 0; k < c; ++k)
+      for (std::size_t p = 0; p < pixels; ++p) out[(n * pixels + p) * c + k] = v[(n * c + k) * pixels + p];
+  return out;
+}
+
+/// A batch in memory as NCHW values.
+template <class T>
+std::vector<double> channels_first(const Tensor<T>& t) {
+  std::vector<double> out;
+  for (int n = 0; n < t.batch; ++n)
+    for (int k = 0; k < t.shape.channels; ++k)
+      for (std::ptrdiff_t p = 0; p < t.pixels(); ++p) out.push_back(static_cast<double>(t.pixel(n, p)[k]));
+  return out;
+}
+
+/// The batch of a golden file.
+struct Batch {
+  std::vector<float> images;
+  std::vector<std::uint8_t> labels;
+  ImagesView image_view;
+  LabelsView label_view;
+
+  explicit Batch(const File& f) : images(channels_last(f.tensor("input"))) {
+    for (const std::int64_t v : f.tensor("target").to_vector<std::int64_t>())
+      labels.push_back(static_cast<std::uint8_t>(v));
+    const auto dims = [](const safetensors::Tensor& t, std::size_t i) { return static_cast<int>(t.shape[i]); };
+    const auto& x = f.tensor("input");
+    const auto& y = f.tensor("target");
+    image_view = {images.data(), dims(x, 0), dims(x, 2), dims(x, 3), dims(x, 1)};
+    label_view = {labels.data(), dims(y, 0), dims(y, 1), dims(y, 2)};
+  }
+};
+
+/// Fills a model from the tensors prefix + map(name).
+template <class P, class T>
+void fill(Model<P, T>& model, const File& f, const NameMap& map) {
+  for (const Parameter& p : model.graph().parameters) {
+    const safetensors::Tensor& t = f.tensor(map(name_of(model.graph(), p)));
+    REQUIRE(t.shape == file_shape(p));
+    to_memory_order<T>(p, t.to_vector<T>(), model.mutable_values(p));
+  }
+}
+
+/// Compares every parameter-like value (`values(parameter)` in memory order) with tensor prefix + name.
+template <class T, class P>
+void compare_parameters(const File& f, const NameMap& map, const std::string& prefix, const std::string& group,
+                        auto&& values, auto&& take) {
+  const auto& graph = P::inference.graph;
+  for (const Parameter& p : graph.parameters) {
+    const std::string name = map(name_of(graph, p));
+    if (!take(p, name)) continue;
+    std::vector<T> file(static_cast<std::size_t>(p.size()));
+    to_file_order<T>(p, values(p), file);
+    f.compare<T>(prefix + name, group, std::vector<double>(file.begin(), file.end()), f.values(prefix + name));
+  }
+}
+
+template <class P, class B>
+void check_inference(const File& f, const NameMap& map) {
+  using T = typename B::Element;
+  Model<P, T> model;
+  fill(model, f, map);
+  const Batch batch{f};
+  Predictor<P, B> predictor{model, batch.image_view.batch};
+  f.compare<T>("output_eval", "output_eval", channels_first(predictor.predict(batch.image_view)),
+               f.values("output_eval"));
+}
+
+template <class P, class Loss, class B>
+void check_gradients(const File& f, const NameMap& map) {
+  using T = typename B::Element;
+  Model<P, T> model;
+  fill(model, f, map);
+  const Batch batch{f};
+  Trainer<P, Loss, B> trainer{model, {}, {.batch = batch.image_view.batch}};
+  const double loss = trainer.evaluate_gradients(batch.image_view, batch.label_view);
+  f.compare<T>("loss", "loss", {loss}, f.values("loss"));
+  f.compare<T>("output_train", "output_train", channels_first(trainer.logits()), f.values("output_train"));
+  const auto gradient = [&](const Parameter& p) {
+    return trainer.gradients().subspan(static_cast<std::size_t>(p.offset), static_cast<std::size_t>(p.size()));
+  };
+  compare_parameters<T, P>(f, map, "grad.", "grad", gradient, [&](const Parameter& p, const std::string& name) {
+    return is_trainable(p.kind) && !f.has_zero_gradient(name);
+  });
+  compare_parameters<T, P>(
+      f, map, "after_train.", "after_train", [&](const Parameter& p) { return model.values(p); },
+      [](const Parameter& p, const std::string&) { return !is_trainable(p.kind); });
+}
+
+/// The gradient of the loss by the image and by the logits, and other losses on the same logits.
+template <class P, class Loss, class B>
+void check_other_loss(const File& f, const NameMap& map, const std::string& suffix) {
+  using T = typename B::Element;
+  using Training = TrainingProgram<P, Loss, true>;
+  constexpr const auto& graph = Training::compiled.graph;
+  Model<P, T> model;
+  fill(model, f, map);
+  const Batch batch{f};
+  B backend;
+  Buffer<T> gradients(model.parameters().size());
+  Executor<Training::compiled, B> executor{
+      backend,
+      batch.image_view.batch,
+      {model.mutable_parameters().data(), model.mutable_state().data(), gradients.data()}};
+  detail::stage_finite(batch.image_view, executor.tensor(graph.image), "images");
+  detail::stage_labels(batch.label_view, executor.tensor(graph.labels), 2);
+  executor.run();
+  f.compare<T>("loss" + suffix, "loss" + suffix, {static_cast<double>(*executor.tensor(graph.loss).data)},
+               f.values("loss" + suffix));
+  f.compare<T>("grad_logits" + suffix, "grad_logits" + suffix, channels_first(executor.tensor(graph.output_gradient)),
+               f.values("grad_logits" + suffix));
+  if (suffix.empty())
+    f.compare<T>("grad_input", "grad_input", channels_first(executor.tensor(graph.image_gradient)),
+                 f.values("grad_input"));
+}
+
+template <class P, class Loss, class B, class Optimizer>
+void check_steps(const File& f, const NameMap& map, const std::string& name, Optimizer optimizer) {
+  using T = typename B::Element;
+  Model<P, T> model;
+  fill(model, f, map);
+  const Batch batch{f};
+  Trainer<P, Loss, B, Optimizer> trainer{model, optimizer, {.batch = batch.image_view.batch}};
+  std::vector<double> losses;
+  for (int i = 0; i < 3; ++i) losses.push_back(trainer.step(batch.image_view, batch.label_view).loss);
+  compare_parameters<T, P>(
+      f, map, name + "3.", name + "3", [&](const Parameter& p) { return model.values(p); },
+      [&](const Parameter& p, const std::string& tensor) {
+        // a bias in front of a norm moves the running mean with it
+        return sizeof(T) == 8 || (!f.has_zero_gradient(tensor) && p.kind != ParameterKind::running_mean);
+      });
+  losses.push_back(trainer.evaluate_gradients(batch.image_view, batch.label_view));
+  f.compare<T>("steps." + name, "steps", losses, f.values("steps." + name));
+}
+
+template <class P, class Loss, class B>
+void check_backend(const File& f, const NameMap& map) {
+  check_inference<P, B>(f, map);
+  check_gradients<P, Loss, B>(f, map);
+  check_other_loss<P, Loss, B>(f, map, "");
+  check_other_loss<P, SoftDice<dice::Batch>, B>(f, map, "_dice");
+  check_other_loss<P, SoftDice<dice::Squared>, B>(f, map, "_dice_sq");
+  check_steps<P, Loss, B>(f, map, "sgd", SGD{.learning_rate = 0.01, .momentum = 0.9, .weight_decay = 1e-4});
+  check_steps<P, Loss, B>(f, map, "adam", Adam{.learning_rate = 1e-3});
+  check_steps<P, Loss, B>(f, map, "adamw", AdamW{.learning_rate = 1e-3, .weight_decay = 1e-2});
+}
+
+/// Outputs in both modes, losses, gradients, running statistics, and three steps of each optimizer, on every backend.
+template <class P, class Loss = CrossEntropy>
+void check_all(const std::string& name, const NameMap& map) {
+  const File f{name};
+  SUBCASE("Eigen<double>") { check_backend<P, Loss, cpu::Eigen<double>>(f, map); }
+  SUBCASE("Eigen<float>") { check_backend<P, Loss, cpu::Eigen<float>>(f, map); }
+  SUBCASE("Tbb<float>") { check_backend<P, Loss, cpu::Tbb<float>>(f, map); }
+}
+
+}  // namespace golden

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
+#include <concepts>
 #include <cstddef>
 #include <filesystem>
 #include <span>
@@ -21,6 +22,8 @@
 #include "ulna/error.hpp"
 
 namespace ulna {
+
+class FileSink;
 
 namespace detail {
 
@@ -68,7 +71,7 @@ class FileSink {
   static constexpr const char* kept = "; what was there before is unchanged";
 
   FileSink(int descriptor, const std::filesystem::path& path) : descriptor_(descriptor), path_(path) {}
-  template <class Produce>
+  template <std::invocable<FileSink&> Produce>
   friend void write_file_atomically(const std::filesystem::path& path, Produce&& produce);
 
   int descriptor_;
@@ -128,7 +131,7 @@ class TemporaryFile {
 /// same folder, which is brought to disk and then renamed over `path`.
 /// Throws FileError when the folder is missing, the disk full, or `path` a folder or a device; what `produce` throws
 /// passes through. In each case, and when the process is killed, a previous file stays as it was.
-template <class Produce>
+template <std::invocable<FileSink&> Produce>
 void write_file_atomically(const std::filesystem::path& path, Produce&& produce) {
   const auto target = detail::replaceable(path);
   detail::TemporaryFile temporary(target);

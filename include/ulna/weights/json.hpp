@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// The part of JSON (RFC 8259) that a safetensors header uses: objects, arrays, strings, whole numbers. Strict, and driven by the caller:
-// the reader keeps no tree and recurses only where the caller asks for the next level, so a hostile text can neither
-// exhaust the stack nor cost more memory than the caller keeps.
+// The part of JSON (RFC 8259) that a safetensors header uses: objects, arrays, strings, whole numbers. Strict, and
+// driven by the caller: the reader keeps no tree and recurses only where the caller asks for the next level, so a
+// hostile text can neither exhaust the stack nor cost more memory than the caller keeps.
 #pragma once
 
 #include <charconv>
@@ -19,8 +19,8 @@ namespace ulna::json {
 
 namespace detail {
 
-/// The length of the UTF-8 sequence at the start of `text` (RFC 3629: no overlong form, no surrogate, at most U+10FFFF),
-/// or 0 when there is none.
+/// The length of the UTF-8 sequence at the start of `text` (RFC 3629: no overlong form, no surrogate, at most
+/// U+10FFFF), or 0 when there is none.
 constexpr std::size_t utf8_length(std::string_view text) {
   const auto byte = [&](std::size_t i) { return i < text.size() ? static_cast<unsigned char>(text[i]) : 0u; };
   const auto tail = [&](std::size_t i) { return (byte(i) & 0xC0u) == 0x80u; };

@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: MIT
+// Activation, sum, product, dropout and softmax.
+#pragma once
+
+#include <cmath>
+
+#include "ulna/backend/tbb/activate.hpp"
+#include "ulna/backend/tbb/walk.hpp"
+#include "ulna/random.hpp"
+
+namespace ulna::tbb_kernels {
+
+template <class Isa>
+void activation(const Call<float>& call) {
+  const Activation kind = call.node->activation;
+  const float slope = call.node->slope;
+  map_elements<Isa, 1>(
+      call.output, {&call.input[0]}, [=](const FloatVec<Isa>* v) __attribute__((always_inline)) {
+        return activate(v[0], kind, slope);
+      });
+}
+
+/// Inputs dy, y.
+template <class Isa>
+void activation_gradient(const Call<float>& call) {
+  const Activation kind = call.node->activation;
+  const float slope = call.node->slope;
+  map_elements<Isa, 2>(
+      call.output, {&call.input[0], &call.input[1]}, [=](const FloatVec<Isa>* v) __attribute__((always_inline)) {
+        return activation_backward(v[0], v[1], kind, slope);
+      });
+}
+
+template <class Isa>
+void add(const Call<float>& call) {
+  const Activation kind = call.node->activation;
+  const float slope = call.node->slope;
+  map_elements<Isa, 2>(
+      call.output, {&call.input[0], &call.input[1]}, [=](const FloatVec<Isa>* v) __attribute__((always_inline)) {
+        return activate(v[0] + v[1], kind, slope);
+      });
+}
+
+template <class Isa>
+void multiply(const Call<float>& call) {
+  map_elements<Isa, 2>(
+      call.output, {&call.input[0], &call.input[1]},
+      [](const FloatVec<Isa>* v) __attribute__((always_inline)) { return v[0] * v[1]; });
+}
+
+// --- dropout
+// ----------------------------------------------------------------------------------------------------------
+
+/// philox (random.hpp) of `Width` consecutive first counters at once: word j of counter i is out[j][i].
+template <class Isa>
+void philox_block(std::uint64_t first, std::uint32_t n, std::uint32_t stream, std::uint32_t step, std::uint64_t key,
+                  std::uint64_t (*out)[Isa::width]) {
+  using U = Vec<std::uint64_t, Isa::width / 2>;
+  const U low = U::broadcast(0xFFFFFFFFu);
+  for (int half = 0; half < 2; ++half) {
+    U c0 = U::broadcast(first + static_cast<std::uint64_t>(half * U::width));
+    for (int i = 0; i < U::width; ++i) c0.v[i] = (c0.v[i] + static_cast<std::uint64_t>(i)) & 0xFFFFFFFFu;
+    U c1 = U::broadcast(n);
+    U c2 = U::broadcast(stream);
+    U c3 = U::broadcast(step);
+    auto k0 = static_cast<std::uint32_t>(key);
+    auto k1 = static_cast<std::uint32_t>(key >> 32);
+    for (int round = 0; round < 10; ++round) {
+      const U p0 = U::broadcast(0xD2511F53u) * c0;
+      const U p1 = U::broadcast(0xCD9E8D57u) * c2;
+      c0 = {(p1.v >> 32) ^ c1.v ^ U::broadcast(k0).v};
+      c1 = {p1.v & low.v};
+      c2 = {(p0.v >> 32) ^ c3.v ^ U::broadcast(k1).v};
+      c3 = {p0.v & low.v};
+      k0 += 0x9E3779B9u;
+      k1 += 0xBB67AE85u;
+    }
+    const U words[4] = {c0, c1, c2, c3};
+    for (int j = 0; j < 4; ++j) words[j].store(out[j] + half * U::width);
+  }
+}
+
+/// y = x / (1 - rate) where the draw of (step, stream, sample, element) keeps it, else 0: see op/pointwise.hpp.
+template <class Isa>
+void dropout(const Call<float>& call) {
+  constexpr int draws = 4 * Isa::width;
+  const Node& node = *call.node;
+  const Tensor<float>& x = call.input[0];
+  const int channels = x.shape.channels;
+  const float scale = 1.0f / (1.0f - node.rate);
+  // (bits >> 8) 2^-24 < rate, in integers
+  const auto threshold = static_cast<std::uint64_t>(std::ceil(static_cast<double>(node.rate) * 0x1p24));
+  // a task starts on a multiple of the draws that come at once
+  const std::int64_t size = x.shape.size();
+  constexpr std::int64_t each = block_elements / draws * draws;
+  const auto blocks = static_cast<int>((size + each - 1) / each);
+  parallel_tasks<Isa>(x.batch * blocks, [&](int task) {
+    const int n = task / blocks;
+    const std::int64_t begin = task % blocks * each;
+    const std::int64_t end = std::min(begin + each, size);
+    std::int64_t pixel = begin / channels;
+    auto c = static_cast<int>(begin % channels);
+    std::uint64_t word[4][Isa::width];
+    for (std::int64_t e = begin; e < end; e += draws) {
+      philox_block<Isa>(static_cast<std::uint64_t>(e / 4), static_cast<std::uint32_t>(n),
+                        static_cast<std::uint32_t>(node.begin), static_cast<std::uint32_t>(call.step), call.seed.value,
+                        word);
+      const auto count = static_cast<int>(std::min<std::int64_t>(draws, end - e));
+      for (int i = 0; i < count; ++i) {
+        const bool dropped = (word[i % 4][i / 4] >> 8) < threshold;
+        call.output.pixel(n, pixel)[c] = dropped ? 0.0f : x.pixel(n, pixel)[c] * scale;
+        if (++c == channels) {
+          c = 0;
+          ++pixel;
+        }
+      }
+    }
+  });
+}
+
+// --- softmax
+// ----------------------------------------------------------------------------------------------------------
+
+/// e[i] = exp(e[i]) for a flat array.
+template <class Isa>
+void exp_in_place(float* e, std::ptrdiff_t count) {
+  using V = FloatVec<Isa>;
+  std::ptrdiff_t i = 0;
+  for (; i + V::width <= count; i += V::width) exp(V::load(e + i)).store(e + i);
+  if (i < count) {
+    const auto left = static_cast<int>(count - i);
+    exp(V::load_partial(e + i, left)).store_partial(e + i, left);
+  }
+}
+
+/// Pixels whose channels fit a small buffer: what the kernels over the channels of a pixel take at a time.
+[[gnu::always_inline]] inline std::ptrdiff_t pixels_at_once(int channels) {
+  return std::max<std::ptrdiff_t>(1, 1024 / channels);
+}
+
+/// A run of pixels, `stride` elements apart.
+template <class T>
+struct PixelRun {
+  T* data;
+  std::ptrdiff_t stride;
+  T* pixel(std::ptrdiff_t p) const { return data + p * stride; }
+};
+
+/// to_c = exp(x_c - max x) at each of `count` pixels; x may be `to`.
+template <class Isa>
+void exp_over_channels(PixelRun<const float> x, PixelRun<float> to, std::ptrdiff_t count, int channels) {
+  for (std::ptrdiff_t p = 0; p < count; ++p) {
+    const float* in = x.pixel(p);
+    float* out = to.pixel(p);
+    float top = in[0];
+    for (int c = 1; c < channels; ++c) top = in[c] > top ? in[c] : top;
+    for (int c = 0; c < channels; ++c) out[c] = in[c] - top;
+  }
+  if (to.stride == channels) return exp_in_place<Isa>(to.data, count * channels);
+  for (std::ptrdiff_t p = 0; p < count; ++p) exp_in_place<Isa>(to.pixel(p), channels);
+}
+
+/// to_c = exp(x_c - max x) / sum_k exp(x_k - max x) at each of `count` pixels
+template <class Isa>
+void softmax_pixels(PixelRun<const float> x, PixelRun<float> to, std::ptrdiff_t count, int channels) {
+  exp_over_channels<Isa>(x, to, count, channels);
+  for (std::ptrdiff_t p = 0; p < count; ++p) {
+    float* out = to.pixel(p);
+    float sum = 0;
+    for (int c = 0; c < channels; ++c) sum += out[c];
+    const float scale = 1.0f / sum;
+    for (int c = 0; c < channels; ++c) out[c] *= scale;
+  }
+}
+
+/// Calls f(sample, run of pixels) for runs of at most `pixels_at_once`, in parallel.
+template <class Isa, class F>
+void for_each_run(const Tensor<float>& y, const F& f) {
+  for_each_block<Isa>(y, [&](int n, Range pixels) {
+    const std::ptrdiff_t each = pixels_at_once(y.shape.channels);
+    for (std::ptrdiff_t begin = pixels.begin; begin < pixels.end; begin += each)
+      f(n, Range{begin, std::min(begin + each, pixels.end)});
+  });
+}
+
+template <class Isa>
+void softmax(const Call<float>& call) {
+  const Tensor<float>& x = call.input[0];
+  const Tensor<float>& y = call.output;
+  for_each_run<Isa>(y, [&](int n, Range run) {
+    softmax_pixels<Isa>({x.pixel(n, run.begin), x.pixel_stride}, {y.pixel(n, run.begin), y.pixel_stride}, run.size(),
+                        x.shape.channels);
+  });
+}
+
+/// dx_c = y_c (dy_c - sum_k dy_k y_k)
+template <class Isa>
+void softmax_gradient(const Call<float>& call) {
+  const Tensor<float>& dy = call.input[0];
+  const Tensor<float>& y = call.input[1];
+  const int channels = y.shape.channels;
+  for_each_block<Isa>(y, [&](int n, Range pixels) {
+    for (std::ptrdiff_t p = pixels.begin; p < pixels.end; ++p) {
+      const float* g = dy.pixel(n, p);
+      const float* out = y.pixel(n, p);
+      float* to = call.output.pixel(n, p);
+      float dot = 0;
+      for (int c = 0; c < channels; ++c) dot += g[c] * out[c];
+      for (int c = 0; c < channels; ++c) to[c] = out[c] * (g[c] - dot);
+    }
+  });
+}
+
+}  // namespace ulna::tbb_kernels

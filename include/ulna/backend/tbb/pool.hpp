@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: MIT
+// Max and average pooling, and their gradients. A task computes whole rows of its output.
+#pragma once
+
+#include <cassert>
+#include <limits>
+
+#include "ulna/backend/tbb/walk.hpp"
+
+namespace ulna::tbb_kernels {
+
+/// One axis of a pooling window over `extent` pixels.
+struct PoolAxis {
+  int kernel, stride, dilation, pad, extent, outputs;
+
+  /// Taps of the window at output o that lie inside the image: [begin, end).
+  struct Taps {
+    int begin, end;
+  };
+  [[gnu::always_inline]] Taps taps(int o) const {
+    const int first = o * stride - pad;
+    const int skipped = first < 0 ? (-first + dilation - 1) / dilation : 0;
+    const int fitting = first < extent ? (extent - 1 - first) / dilation + 1 : 0;
+    return {std::min(skipped, kernel), std::min(fitting, kernel)};
+  }
+  /// The pixel that tap t of the window at output o reads.
+  [[gnu::always_inline]] int pixel(int o, int t) const { return o * stride + t * dilation - pad; }
+  /// Calls visit(o, t) for every window o whose tap t reads pixel q.
+  template <class F>
+  [[gnu::always_inline]] void for_each_window(int q, const F& visit) const {
+    const int reach = q + pad - (kernel - 1) * dilation;
+    for (int o = reach > 0 ? (reach + stride - 1) / stride : 0; o * stride <= q + pad && o < outputs; ++o)
+      if ((q + pad - o * stride) % dilation == 0) visit(o, (q + pad - o * stride) / dilation);
+  }
+  /// No pixel is under two windows.
+  bool disjoint() const { return span_of(kernel, dilation) <= stride; }
+};
+
+struct PoolAxes {
+  PoolAxis y, x;
+};
+
+[[gnu::always_inline]] inline PoolAxes pool_axes(const Window& w, const Shape& large, const Shape& small) {
+  assert(large.depth == 1 && small.depth == 1);
+  return {{w.kernel.height, w.stride.height, w.dilation.height, w.pad_before.height, large.height, small.height},
+          {w.kernel.width, w.stride.width, w.dilation.width, w.pad_before.width, large.width, small.width}};
+}
+
+[[gnu::always_inline]] inline const float* pixel_at(const Tensor<float>& x, int n, int row, int column) {
+  return x.pixel(n, std::ptrdiff_t{row} * x.shape.width + column);
+}
+
+/// to[p] = finish(fold of combine over the taps inside the image, from `start`).
+template <class Isa, class Combine, class Finish>
+void pool(const Call<float>& call, float start, const Combine& combine, const Finish& finish) {
+  const Tensor<float>& x = call.input[0];
+  const Tensor<float>& y = call.output;
+  const PoolAxes axes = pool_axes(call.node->window, x.shape, y.shape);
+  for_each_row<Isa>(y.batch, y.shape.height, std::ptrdiff_t{x.shape.width} * x.shape.channels, [&](int n, int row) {
+    const PoolAxis::Taps ty = axes.y.taps(row);
+    float* to = y.row(n, row);
+    for (int column = 0; column < y.shape.width; ++column, to += y.pixel_stride) {
+      const PoolAxis::Taps tx = axes.x.taps(column);
+      for_channels<Isa::width>(
+          x.shape.channels, [&](auto vec, int c, int count) __attribute__((always_inline)) {
+            using V = decltype(vec);
+            V value = V::broadcast(start);
+            for (int i = ty.begin; i < ty.end; ++i) {
+              const float* from = pixel_at(x, n, axes.y.pixel(row, i), axes.x.pixel(column, tx.begin)) + c;
+              for (int j = tx.begin; j < tx.end; ++j, from += axes.x.dilation * x.pixel_stride)
+                value = combine(value, load<V>(from, count));
+            }
+            store(finish(value), to + c, count);
+          });
+    }
+  });
+}
+
+/// y[p][c] = max over taps inside the image
+template <class Isa>
+void max_pool(const Call<float>& call) {
+  pool<Isa>(
+      call, -std::numeric_limits<float>::infinity(),
+      [](auto a, auto b) __attribute__((always_inline)) { return max(a, b); },
+      [](auto value) __attribute__((always_inline)) { return value; });
+}
+
+/// y[p][c] = (1 / taps) sum over taps inside the image
+template <class Isa>
+void average_pool(const Call<float>& call) {
+  const float share = 1.0f / static_cast<float>(call.node->window.taps());
+  pool<Isa>(
+      call, 0.0f, [](auto a, auto b) __attribute__((always_inline)) { return a + b; },
+      [share](auto sum) __attribute__((always_inline)) { return sum * decltype(sum)::broadcast(share); });
+}
+
+/// Where windows are disjoint: each gives its dy to the first tap that holds its maximum, zero to the others. A task
+/// owns the band of rows from its windows' first one to the next windows' first one.
+template <class Isa>
+void max_pool_gradient_disjoint(const Call<float>& call, const PoolAxes& axes) {
+  const Tensor<float>& dy = call.input[0];
+  const Tensor<float>& x = call.input[1];
+  const Tensor<float>& dx = call.output;
+  const int channels = x.shape.channels;
+  const bool covered = call.node->window.kernel == call.node->window.stride && axes.y.dilation * axes.x.dilation == 1;
+  const std::ptrdiff_t band = std::ptrdiff_t{x.shape.width} * channels * axes.y.stride;
+  for_each_row<Isa>(dy.batch, dy.shape.height, band, [&](int n, int row) {
+    if (!covered)
+      for (int q = std::max(axes.y.pixel(row, 0), 0); q < std::min(axes.y.pixel(row + 1, 0), x.shape.height); ++q)
+        for (int column = 0; column < x.shape.width; ++column)
+          std::fill_n(dx.pixel(n, std::ptrdiff_t{q} * x.shape.width + column), channels, 0.0f);
+    const PoolAxis::Taps ty = axes.y.taps(row);
+    const float* from = dy.row(n, row);
+    for (int column = 0; column < dy.shape.width; ++column, from += dy.pixel_stride) {
+      const PoolAxis::Taps tx = axes.x.taps(column);
+      const auto for_each_tap = [&](const auto& visit) __attribute__((always_inline)) {
+        for (int i = ty.begin; i < ty.end; ++i)
+          for (int j = tx.begin; j < tx.end; ++j)
+            visit(std::ptrdiff_t{axes.y.pixel(row, i)} * x.shape.width + axes.x.pixel(column, j));
+      };
+      for_channels<Isa::width>(
+          channels, [&](auto vec, int c, int count) __attribute__((always_inline)) {
+            using V = decltype(vec);
+            V best = V::broadcast(-std::numeric_limits<float>::infinity());
+            for_each_tap([&](std::ptrdiff_t q)
+                             __attribute__((always_inline)) { best = max(best, load<V>(x.pixel(n, q) + c, count)); });
+            V rest = load<V>(from + c, count);
+            for_each_tap([&](std::ptrdiff_t q) __attribute__((always_inline)) {
+              const V value = load<V>(x.pixel(n, q) + c, count);
+              store(select_less(value, best, V::zero(), rest), dx.pixel(n, q) + c, count);
+              rest = select_less(value, best, rest, V::zero());
+            });
+          });
+    }
+  });
+}
+
+/// dx[q] = sum of dy over the windows in which q is the first tap that holds the maximum.
+template <class Isa>
+void max_pool_gradient(const Call<float>& call) {
+  const Tensor<float>& dy = call.input[0];
+  const Tensor<float>& x = call.input[1];
+  const Tensor<float>& dx = call.output;
+  const PoolAxes axes = pool_axes(call.node->window, x.shape, dy.shape);
+  if (axes.y.disjoint() && axes.x.disjoint()) return max_pool_gradient_disjoint<Isa>(call, axes);
+  const int channels = x.shape.channels;
+  for_each_row<Isa>(dx.batch, dx.shape.height, std::ptrdiff_t{x.shape.width} * channels, [&](int n, int row) {
+    for (int column = 0; column < x.shape.width; ++column)
+      for_channels<Isa::width>(
+          channels, [&](auto vec, int c, int count) __attribute__((always_inline)) {
+            using V = decltype(vec);
+            const V value = load<V>(pixel_at(x, n, row, column) + c, count);
+            V sum = V::zero();
+            axes.y.for_each_window(
+                row, [&](int oy, int ti) __attribute__((always_inline)) {
+                  axes.x.for_each_window(
+                      column, [&](int ox, int tj) __attribute__((always_inline)) {
+                        V share = load<V>(pixel_at(dy, n, oy, ox) + c, count);
+                        const PoolAxis::Taps ty = axes.y.taps(oy);
+                        const PoolAxis::Taps tx = axes.x.taps(ox);
+                        for (int i = ty.begin; i < ty.end; ++i)
+                          for (int j = tx.begin; j < tx.end; ++j) {
+                            const V other =
+                                load<V>(pixel_at(x, n, axes.y.pixel(oy, i), axes.x.pixel(ox, j)) + c, count);
+                            if (i < ti || (i == ti && j < tj))
+                              share = select_less(other, value, share,
+                                                  V::zero());  // an equal tap before q would be the first
+                            else
+                              share = select_greater(other, value, V::zero(), share);
+                          }
+                        sum = sum + share;
+                      });
+                });
+            store(sum, dx.row(n, row) + column * dx.pixel_stride + c, count);
+          });
+  });
+}
+
+/// dx[q] = (1 / taps) sum of dy over the windows that contain q
+template <class Isa>
+void average_pool_gradient(const Call<float>& call) {
+  const Tensor<float>& dy = call.input[0];
+  const Tensor<float>& dx = call.output;
+  const PoolAxes axes = pool_axes(call.node->window, dx.shape, dy.shape);
+  const float scale = 1.0f / static_cast<float>(call.node->window.taps());
+  const int channels = dx.shape.channels;
+  for_each_row<Isa>(dx.batch, dx.shape.height, std::ptrdiff_t{dx.shape.width} * channels, [&](int n, int row) {
+    for (int column = 0; column < dx.shape.width; ++column)
+      for_channels<Isa::width>(
+          channels, [&](auto vec, int c, int count) __attribute__((always_inline)) {
+            using V = decltype(vec);
+            V sum = V::zero();
+            axes.y.for_each_window(
+                row, [&](int oy, int) __attribute__((always_inline)) {
+                  axes.x.for_each_window(
+                      column, [&](int ox, int) __attribute__((always_inline)) {
+                        sum = sum + load<V>(pixel_at(dy, n, oy, ox) + c, count);
+                      });
+                });
+            store(sum * V::broadcast(scale), dx.row(n, row) + column * dx.pixel_stride + c, count);
+          });
+  });
+}
+
+}  // namespace ulna::tbb_kernels

@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: MIT
+// The fast CPU backend: oneTBB over tiles of the image, SIMD across channels.
+#pragma once
+
+#include <oneapi/tbb/info.h>
+#include <oneapi/tbb/task_arena.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "ulna/backend/backend.hpp"
+#include "ulna/backend/tbb/loss.hpp"
+#include "ulna/backend/tbb/normalize.hpp"
+#include "ulna/backend/tbb/pointwise.hpp"
+#include "ulna/backend/tbb/pool.hpp"
+#include "ulna/backend/tbb/rearrange.hpp"
+#include "ulna/backend/tbb/upsample.hpp"
+#include "ulna/error.hpp"
+
+namespace ulna::cpu {
+
+template <class T, class Isa = NativeIsa>
+class Tbb;
+
+/// Runs kernels on several threads. Results do not depend on how many: the same bits on 1 and on 64.
+/// Copies share their threads.
+template <class Isa>
+class Tbb<float, Isa> {
+ public:
+  using Element = float;
+
+  /// As many threads as the process may use.
+  Tbb() : Tbb(tbb::info::default_concurrency()) {}
+
+  /// `threads` must be positive; otherwise throws ArgumentError.
+  explicit Tbb(int threads) {
+    if (threads < 1) throw ArgumentError("cpu::Tbb: " + std::to_string(threads) + " threads asked for; use 1 or more");
+    arena_ = std::make_shared<tbb::task_arena>(threads);
+  }
+
+  int threads() const { return arena_->max_concurrency(); }
+
+  /// Calls f() where kernels may use the threads.
+  template <class F>
+  void run(F&& f) const {
+    arena_->execute(std::forward<F>(f));
+  }
+
+  /// Calls f(begin, end) for consecutive blocks of [0, count), in parallel; block bounds do not depend on the threads.
+  template <class F>
+  void parallel_for_blocks(std::int64_t count, std::int64_t block, const F& f) const {
+    const auto blocks = static_cast<int>((count + block - 1) / block);
+    if (blocks <= 0) return;
+    run([&] {
+      tbb_kernels::parallel_tasks<Isa>(blocks, [&](int i) { f(i * block, std::min(i * block + block, count)); });
+    });
+  }
+
+  /// The kernel of an op; null for leaves and slices, which never run.
+  template <Op op>
+  static constexpr Kernel<float> kernel(const Node&) {
+    using namespace tbb_kernels;
+    // clang-format off
+    if constexpr (op == Op::max_pool) return &max_pool<Isa>;
+    else if constexpr (op == Op::max_pool_gradient) return &max_pool_gradient<Isa>;
+    else if constexpr (op == Op::average_pool) return &average_pool<Isa>;
+    else if constexpr (op == Op::average_pool_gradient) return &average_pool_gradient<Isa>;
+    else if constexpr (op == Op::upsample_nearest) return &upsample_nearest<Isa>;
+    else if constexpr (op == Op::upsample_nearest_gradient) return &upsample_nearest_gradient<Isa>;
+    else if constexpr (op == Op::upsample_bilinear) return &upsample_bilinear<Isa>;
+    else if constexpr (op == Op::upsample_bilinear_gradient) return &upsample_bilinear_gradient<Isa>;
+    else if constexpr (op == Op::moments) return &moments<Isa>;
+    else if constexpr (op == Op::normalize) return &normalize<Isa>;
+    else if constexpr (op == Op::normalize_gradient_sums) return &normalize_gradient_sums<Isa>;
+    else if constexpr (op == Op::normalize_gradient) return &normalize_gradient<Isa>;
+    else if constexpr (op == Op::norm_parameter_gradient) return &norm_parameter_gradient<Isa>;
+    else if constexpr (op == Op::update_running) return &update_running<Isa>;
+    else if constexpr (op == Op::running_affine) return &running_affine<Isa>;
+    else if constexpr (op == Op::affine) return &affine<Isa>;
+    else if constexpr (op == Op::fold_weight) return &fold_weight<Isa>;
+    else if constexpr (op == Op::fold_bias) return &fold_bias<Isa>;
+    else if constexpr (op == Op::activation) return &activation<Isa>;
+    else if constexpr (op == Op::activation_gradient) return &activation_gradient<Isa>;
+    else if constexpr (op == Op::softmax) return &softmax<Isa>;
+    else if constexpr (op == Op::softmax_gradient) return &softmax_gradient<Isa>;
+    else if constexpr (op == Op::dropout) return &dropout<Isa>;
+    else if constexpr (op == Op::add) return &add<Isa>;
+    else if constexpr (op == Op::multiply) return &multiply<Isa>;
+    else if constexpr (op == Op::concat) return &concat<Isa>;
+    else if constexpr (op == Op::crop) return &crop<Isa>;
+    else if constexpr (op == Op::pad) return &pad<Isa>;
+    else if constexpr (op == Op::pad_gradient) return &pad_gradient<Isa>;
+    else if constexpr (op == Op::cross_entropy) return &cross_entropy<Isa>;
+    else if constexpr (op == Op::cross_entropy_gradient) return &cross_entropy_gradient<Isa>;
+    else if constexpr (op == Op::binary_cross_entropy) return &binary_cross_entropy<Isa>;
+    else if constexpr (op == Op::binary_cross_entropy_gradient) return &binary_cross_entropy_gradient<Isa>;
+    else if constexpr (op == Op::soft_dice) return &soft_dice<Isa>;
+    else if constexpr (op == Op::soft_dice_gradient) return &soft_dice_gradient<Isa>;
+    else if constexpr (op == Op::weighted_sum) return &weighted_sum<Isa>;
+    else return nullptr;
+    // clang-format on
+  }
+
+  /// Working memory that the kernel needs for this call; its data pointers need not be set.
+  template <Op op>
+  static std::size_t scratch_bytes(const Call<float>& call, [[maybe_unused]] int threads) {
+    using namespace tbb_kernels;
+    const auto constants = [&](int rows) { return constants_bytes<Isa>(call, rows); };
+    if constexpr (op == Op::upsample_bilinear)
+      return upsample_bilinear_bytes<Isa>(call);
+    else if constexpr (op == Op::upsample_bilinear_gradient)
+      return upsample_bilinear_gradient_bytes<Isa>(call);
+    else if constexpr (op == Op::moments)
+      return sum_channels_bytes<Isa>(call.input[0], 2);
+    else if constexpr (op == Op::normalize)
+      return constants(3);
+    else if constexpr (op == Op::normalize_gradient_sums)
+      return constants(3) + sum_channels_bytes<Isa>(call.input[0], 2);
+    else if constexpr (op == Op::normalize_gradient)
+      return constants(5);
+    else if constexpr (op == Op::affine)
+      return constants(2);
+    else if constexpr (op == Op::fold_weight)
+      return constants(1);
+    else if constexpr (op == Op::cross_entropy || op == Op::binary_cross_entropy)
+      return loss_bytes<Isa>(call, threads, 2);
+    else if constexpr (op == Op::soft_dice)
+      return loss_bytes<Isa>(call, threads, 3 * call.input[0].shape.channels);
+    else if constexpr (op == Op::soft_dice_gradient)
+      return soft_dice_gradient_bytes<Isa>(call);
+    else
+      return 0;
+  }
+
+ private:
+  std::shared_ptr<tbb::task_arena> arena_;
+};
+
+}  // namespace ulna::cpu

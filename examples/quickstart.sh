@@ -11,9 +11,10 @@ example program `train` in build/quickstart, and runs it in the present folder.
 
   without DIR   on images it generates: textured cells with thin membranes
   DIR           on the images of DIR/images with the masks of DIR/masks, which bear the same names. The lists
-                DIR/train.txt and DIR/test.txt (a file name a line) say which are trained and tested on; without
-                them one image in five is kept for the test.
-  options       are handed to the program; the most useful are listed by --help once it is built
+                DIR/train.txt and DIR/test.txt (a name a line, without its ending) say which are trained and tested
+                on; without them one image in five is kept for the test.
+  options       are handed to the program: --steps N, --batch N, --seed N, --out FOLDER, --resume and more (once it is
+                built, --help lists all)
 
 Prints one table (U-Net, Otsu's threshold, a constant prediction: pixel error, Dice, IoU on images it was not trained
 on) and writes overlays, a loss curve, the weights and results.json to out/.

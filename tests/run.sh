@@ -14,6 +14,8 @@ sanitized_rooms="backend;classic;data;graph;metric;predict;report;weights"
 
 ulna_install "${ulna_core_packages[@]}" "${ulna_component_packages[@]}" "${ulna_example_packages[@]}" \
   "${ulna_test_packages[@]}" "${ulna_benchmark_packages[@]}"
+# The fuzzer's runtime, in the version that clang has.
+ulna_install "libclang-rt-$(clang++ -dumpversion | cut -d. -f1)-dev"
 jobs=$(ulna_jobs)
 closing=()
 

@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: MIT
+// Memory plans: no value is overwritten while somebody still reads it, concatenation costs nothing, and memory is
+// shared.
+#include <doctest/doctest.h>
+
+#include "simulate_plan.hpp"
+#include "ulna/model/unet.hpp"
+#include "ulna/program.hpp"
+#include "ulna/train/loss.hpp"
+
+using namespace ulna;
+using ulna::testing::PlanSimulation;
+
+namespace {
+
+template <class P, class Loss = CrossEntropy>
+void check_plans() {
+  using Training = TrainingProgram<P, Loss>;
+  using WithImageGradient = TrainingProgram<P, Loss, true>;
+  for (const int batch : {1, 2}) {
+    CAPTURE(batch);
+    CHECK(PlanSimulation(P::inference, batch).run() == "");
+    CHECK(PlanSimulation(Training::compiled, batch).run() == "");
+    CHECK(PlanSimulation(WithImageGradient::compiled, batch).run() == "");
+  }
+  CHECK(P::inference.plan.arena < P::inference.plan.unplanned);
+  CHECK(Training::compiled.plan.arena < Training::compiled.plan.unplanned);
+}
+
+template <class... Options>
+using Small = UNet<Width<4>, Depth<2>, Options...>;
+
+}  // namespace
+
+TEST_CASE("plans of U-Nets with every option") {
+  SUBCASE("batch norm") { check_plans<Program<Small<>, Image<1, 16, 12>>>(); }
+  SUBCASE("valid padding, no norm") {
+    check_plans<Program<Small<padding::Valid, norm::None, skip::ConcatUpFirst>, Image<3, 44, 48>>>();
+  }
+  SUBCASE("sum skips, reflected borders") {
+    check_plans<Program<Small<skip::Sum, padding::Reflect>, Image<1, 16, 16>>, DiceCrossEntropy>();
+  }
+  SUBCASE("group norm, dropout, strided convolution, bilinear") {
+    check_plans<Program<Small<norm::Group<2>, Dropout<>, down::StridedConv, up::BilinearConv<>>, Image<2, 16, 8>>>();
+  }
+  SUBCASE("instance norm without parameters, leaky ReLU, average pool, nearest, one class") {
+    check_plans<
+        Program<Small<Classes<1>, norm::Instance<false>, activation::LeakyReLU<>, down::AveragePool, up::NearestConv<>>,
+                Image<1, 8, 8>>,
+        DiceBinaryCrossEntropy>();
+  }
+  SUBCASE("no norm, sigmoid, weighted loss, dropout") {
+    check_plans<Program<Small<norm::None, activation::Sigmoid, Dropout<std::ratio<1, 4>>>, Image<1, 8, 8>>,
+                WeightedCrossEntropy>();
+  }
+}
+
+namespace {
+
+/// Values that are read many times, joined with themselves, and joined in several places.
+struct Tangle {
+  static constexpr Value lower(Builder& b, Value x) {
+    const Value a = layer::conv(b, x, {.channels = 4}, "a");
+    const Value twice = op::concat(b, a, a);
+    const Value c = layer::conv(b, twice, {.channels = 4}, "c");
+    const Value both = op::concat(b, c, a);
+    const Value three = op::concat(b, both, op::activation(b, c, Activation::relu));
+    const Value d = layer::conv(b, three, {.channels = 4}, "d");
+    const Value doubled = op::add(b, d, d);
+    const Value sum =
+        op::add(b, op::activation(b, doubled, Activation::sigmoid), layer::conv(b, three, {.channels = 4}, "e"));
+    const Value product = op::multiply(b, sum, op::softmax(b, d));
+    return layer::conv(b, op::concat(b, product, op::concat(b, x, sum)), {.channels = 2, .kernel = 1}, "head");
+  }
+};
+
+/// A dense block: everything before is read by everything after.
+struct Dense {
+  static constexpr Value lower(Builder& b, Value x) {
+    Value all = layer::conv(b, x, {.channels = 3}, "stem");
+    for (int i = 0; i < 4; ++i) {
+      const auto s = b.scope("unit", i);
+      const Value y = norm::Batch::lower(b, layer::conv(b, all, {.channels = 3}));
+      all = op::concat(b, all, op::activation(b, y, Activation::relu));
+    }
+    return layer::conv(b, all, {.channels = 2, .kernel = 1}, "head");
+  }
+};
+
+/// Residuals inside residuals: sums that may write into either operand.
+using Unit = Residual<Sequential<Conv<4>, norm::Batch, activation::ReLU, Residual<Conv<4>>, Dropout<>>>;
+using Residuals = Sequential<Conv<4>, Unit, activation::LeakyReLU<>, Unit, Residual<Identity>, Conv<2, 1>>;
+
+using Branches = Sequential<Concat<Conv<2>, Conv<3, 1>, Identity, Sequential<MaxPool<>, UpsampleNearest<>>>, Conv<2>>;
+
+}  // namespace
+
+TEST_CASE("plans of networks that read values many times") {
+  SUBCASE("tangle") { check_plans<Program<Tangle, Image<2, 6, 5>>>(); }
+  SUBCASE("dense") { check_plans<Program<Dense, Image<1, 6, 5>>>(); }
+  SUBCASE("residuals") { check_plans<Program<Residuals, Image<1, 6, 5>>, DiceCrossEntropy>(); }
+  SUBCASE("branches") { check_plans<Program<Branches, Image<2, 6, 4>>>(); }
+}
+
+TEST_CASE("concatenation and slices are views") {
+  using P = Program<Small<>, Image<1, 16, 16>>;
+  const auto check = [](const auto& compiled) {
+    int concats = 0;
+    for (int i = 0; i < compiled.graph.nodes.size(); ++i) {
+      const Node& n = compiled.graph.nodes[i];
+      const Place& whole = compiled.plan.places[i];
+      if (n.op == Op::slice) CHECK(whole.is_view);
+      if (n.op != Op::concat) continue;
+      ++concats;
+      int begin = 0;
+      for (int k = 0; k < n.inputs(); ++k) {
+        const Place& part = compiled.plan.places[n.input[static_cast<std::size_t>(k)]];
+        CHECK(part.is_view);
+        CHECK(part.offset == whole.offset);
+        CHECK(part.channel_offset == whole.channel_offset + begin);
+        CHECK(part.pixel_stride == whole.pixel_stride);
+        begin += compiled.graph.input(n, k).shape.channels;
+      }
+      CHECK(begin == whole.pixel_stride);
+    }
+    CHECK(concats == 2);
+  };
+  check(P::inference);
+  check(TrainingProgram<P, CrossEntropy>::compiled);
+}
+
+TEST_CASE("the simulation notices a value that is overwritten too early") {
+  using P = Program<Small<norm::None>, Image<1, 16, 16>>;
+  auto compiled = P::inference;
+  int found = 0;
+  // Every value that is moved onto another one that lives longer than the next node must be noticed: the skip of
+  // level 0 lives until the last decoder.
+  int skip = -1;
+  for (int i = 0; i < compiled.graph.nodes.size(); ++i) {
+    if (compiled.graph.nodes[i].op == Op::max_pool && skip < 0) skip = compiled.graph.nodes[i].input[0];
+    if (skip < 0 || compiled.graph.nodes[i].op != Op::convolution) continue;
+    auto broken = compiled;
+    broken.plan.places[i].offset = compiled.plan.places[skip].offset;
+    if (compiled.plan.places[i].offset == broken.plan.places[i].offset) continue;
+    ++found;
+    CHECK(PlanSimulation(broken, 1).run() != "");
+  }
+  CHECK(found >= 3);
+}
+
+TEST_CASE("bytes") {
+  using P = Program<Small<>, Image<1, 16, 16>>;
+  CHECK(P::inference_bytes(3) - P::inference_bytes(2) == 4 * (P::inference.plan.arena + P::inference.plan.staging));
+  // The image, at least: 16 x 16 floats a sample.
+  CHECK(P::inference.plan.staging >= 16 * 16);
+  // Inference keeps only what skips need; training keeps every activation.
+  static_assert(TrainingProgram<P, CrossEntropy>::training_bytes(1) > P::inference_bytes(1));
+  static_assert(Program<UNet<>, Image<1, 512, 512>>::inference_bytes(1) < 400'000'000);
+}

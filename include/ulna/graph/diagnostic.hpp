@@ -28,10 +28,13 @@ struct Said {};
 template <char...>
 struct Letters {};
 
-/// Text under construction in a constant expression.
+/// Text under construction in a constant expression. What exceeds the capacity is left out.
 struct Sentence : FixedVector<char, 360> {
+  constexpr void put(char c) {
+    if (count < capacity - 1) push_back(c);
+  }
   constexpr Sentence& operator<<(const char* words) {
-    for (; *words != '\0' && count < capacity - 1; ++words) push_back(*words);
+    for (; *words != '\0'; ++words) put(*words);
     return *this;
   }
   constexpr Sentence& operator<<(int number) {
@@ -43,11 +46,11 @@ struct Sentence : FixedVector<char, 360> {
     int n = 0;
     do digits[n++] = static_cast<char>('0' + number % 10);
     while ((number /= 10) != 0);
-    while (n > 0) push_back(digits[--n]);
+    while (n > 0) put(digits[--n]);
     return *this;
   }
   constexpr Sentence& operator<<(const Sentence& other) {
-    for (const char c : other) push_back(c);
+    for (const char c : other) put(c);
     return *this;
   }
 };

@@ -12,12 +12,15 @@
 #include <utility>
 
 #include "ulna/backend/backend.hpp"
+#include "ulna/backend/tbb/bias_gradient.hpp"
+#include "ulna/backend/tbb/convolution.hpp"
 #include "ulna/backend/tbb/loss.hpp"
 #include "ulna/backend/tbb/normalize.hpp"
 #include "ulna/backend/tbb/pointwise.hpp"
 #include "ulna/backend/tbb/pool.hpp"
 #include "ulna/backend/tbb/rearrange.hpp"
 #include "ulna/backend/tbb/upsample.hpp"
+#include "ulna/backend/tbb/weight_gradient.hpp"
 #include "ulna/error.hpp"
 
 namespace ulna::cpu {
@@ -62,44 +65,46 @@ class Tbb<float, Isa> {
   /// The kernel of an op; null for leaves and slices, which never run.
   template <Op op>
   static constexpr Kernel<float> kernel(const Node&) {
-    using namespace tbb_kernels;
     // clang-format off
-    if constexpr (op == Op::max_pool) return &max_pool<Isa>;
-    else if constexpr (op == Op::max_pool_gradient) return &max_pool_gradient<Isa>;
-    else if constexpr (op == Op::average_pool) return &average_pool<Isa>;
-    else if constexpr (op == Op::average_pool_gradient) return &average_pool_gradient<Isa>;
-    else if constexpr (op == Op::upsample_nearest) return &upsample_nearest<Isa>;
-    else if constexpr (op == Op::upsample_nearest_gradient) return &upsample_nearest_gradient<Isa>;
-    else if constexpr (op == Op::upsample_bilinear) return &upsample_bilinear<Isa>;
-    else if constexpr (op == Op::upsample_bilinear_gradient) return &upsample_bilinear_gradient<Isa>;
-    else if constexpr (op == Op::moments) return &moments<Isa>;
-    else if constexpr (op == Op::normalize) return &normalize<Isa>;
-    else if constexpr (op == Op::normalize_gradient_sums) return &normalize_gradient_sums<Isa>;
-    else if constexpr (op == Op::normalize_gradient) return &normalize_gradient<Isa>;
-    else if constexpr (op == Op::norm_parameter_gradient) return &norm_parameter_gradient<Isa>;
-    else if constexpr (op == Op::update_running) return &update_running<Isa>;
-    else if constexpr (op == Op::running_affine) return &running_affine<Isa>;
-    else if constexpr (op == Op::affine) return &affine<Isa>;
-    else if constexpr (op == Op::fold_weight) return &fold_weight<Isa>;
-    else if constexpr (op == Op::fold_bias) return &fold_bias<Isa>;
-    else if constexpr (op == Op::activation) return &activation<Isa>;
-    else if constexpr (op == Op::activation_gradient) return &activation_gradient<Isa>;
-    else if constexpr (op == Op::softmax) return &softmax<Isa>;
-    else if constexpr (op == Op::softmax_gradient) return &softmax_gradient<Isa>;
-    else if constexpr (op == Op::dropout) return &dropout<Isa>;
-    else if constexpr (op == Op::add) return &add<Isa>;
-    else if constexpr (op == Op::multiply) return &multiply<Isa>;
-    else if constexpr (op == Op::concat) return &concat<Isa>;
-    else if constexpr (op == Op::crop) return &crop<Isa>;
-    else if constexpr (op == Op::pad) return &pad<Isa>;
-    else if constexpr (op == Op::pad_gradient) return &pad_gradient<Isa>;
-    else if constexpr (op == Op::cross_entropy) return &cross_entropy<Isa>;
-    else if constexpr (op == Op::cross_entropy_gradient) return &cross_entropy_gradient<Isa>;
-    else if constexpr (op == Op::binary_cross_entropy) return &binary_cross_entropy<Isa>;
-    else if constexpr (op == Op::binary_cross_entropy_gradient) return &binary_cross_entropy_gradient<Isa>;
-    else if constexpr (op == Op::soft_dice) return &soft_dice<Isa>;
-    else if constexpr (op == Op::soft_dice_gradient) return &soft_dice_gradient<Isa>;
-    else if constexpr (op == Op::weighted_sum) return &weighted_sum<Isa>;
+    if constexpr (op == Op::convolution || op == Op::transposed_convolution) return &tbb_kernels::convolution<Isa>;
+    else if constexpr (op == Op::convolution_weight_gradient) return &tbb_kernels::convolution_weight_gradient<Isa>;
+    else if constexpr (op == Op::bias_gradient) return &tbb_kernels::bias_gradient<Isa>;
+    else if constexpr (op == Op::max_pool) return &tbb_kernels::max_pool<Isa>;
+    else if constexpr (op == Op::max_pool_gradient) return &tbb_kernels::max_pool_gradient<Isa>;
+    else if constexpr (op == Op::average_pool) return &tbb_kernels::average_pool<Isa>;
+    else if constexpr (op == Op::average_pool_gradient) return &tbb_kernels::average_pool_gradient<Isa>;
+    else if constexpr (op == Op::upsample_nearest) return &tbb_kernels::upsample_nearest<Isa>;
+    else if constexpr (op == Op::upsample_nearest_gradient) return &tbb_kernels::upsample_nearest_gradient<Isa>;
+    else if constexpr (op == Op::upsample_bilinear) return &tbb_kernels::upsample_bilinear<Isa>;
+    else if constexpr (op == Op::upsample_bilinear_gradient) return &tbb_kernels::upsample_bilinear_gradient<Isa>;
+    else if constexpr (op == Op::moments) return &tbb_kernels::moments<Isa>;
+    else if constexpr (op == Op::normalize) return &tbb_kernels::normalize<Isa>;
+    else if constexpr (op == Op::normalize_gradient_sums) return &tbb_kernels::normalize_gradient_sums<Isa>;
+    else if constexpr (op == Op::normalize_gradient) return &tbb_kernels::normalize_gradient<Isa>;
+    else if constexpr (op == Op::norm_parameter_gradient) return &tbb_kernels::norm_parameter_gradient<Isa>;
+    else if constexpr (op == Op::update_running) return &tbb_kernels::update_running<Isa>;
+    else if constexpr (op == Op::running_affine) return &tbb_kernels::running_affine<Isa>;
+    else if constexpr (op == Op::affine) return &tbb_kernels::affine<Isa>;
+    else if constexpr (op == Op::fold_weight) return &tbb_kernels::fold_weight<Isa>;
+    else if constexpr (op == Op::fold_bias) return &tbb_kernels::fold_bias<Isa>;
+    else if constexpr (op == Op::activation) return &tbb_kernels::activation<Isa>;
+    else if constexpr (op == Op::activation_gradient) return &tbb_kernels::activation_gradient<Isa>;
+    else if constexpr (op == Op::softmax) return &tbb_kernels::softmax<Isa>;
+    else if constexpr (op == Op::softmax_gradient) return &tbb_kernels::softmax_gradient<Isa>;
+    else if constexpr (op == Op::dropout) return &tbb_kernels::dropout<Isa>;
+    else if constexpr (op == Op::add) return &tbb_kernels::add<Isa>;
+    else if constexpr (op == Op::multiply) return &tbb_kernels::multiply<Isa>;
+    else if constexpr (op == Op::concat) return &tbb_kernels::concat<Isa>;
+    else if constexpr (op == Op::crop) return &tbb_kernels::crop<Isa>;
+    else if constexpr (op == Op::pad) return &tbb_kernels::pad<Isa>;
+    else if constexpr (op == Op::pad_gradient) return &tbb_kernels::pad_gradient<Isa>;
+    else if constexpr (op == Op::cross_entropy) return &tbb_kernels::cross_entropy<Isa>;
+    else if constexpr (op == Op::cross_entropy_gradient) return &tbb_kernels::cross_entropy_gradient<Isa>;
+    else if constexpr (op == Op::binary_cross_entropy) return &tbb_kernels::binary_cross_entropy<Isa>;
+    else if constexpr (op == Op::binary_cross_entropy_gradient) return &tbb_kernels::binary_cross_entropy_gradient<Isa>;
+    else if constexpr (op == Op::soft_dice) return &tbb_kernels::soft_dice<Isa>;
+    else if constexpr (op == Op::soft_dice_gradient) return &tbb_kernels::soft_dice_gradient<Isa>;
+    else if constexpr (op == Op::weighted_sum) return &tbb_kernels::weighted_sum<Isa>;
     else return nullptr;
     // clang-format on
   }
@@ -109,7 +114,13 @@ class Tbb<float, Isa> {
   static std::size_t scratch_bytes(const Call<float>& call, [[maybe_unused]] int threads) {
     using namespace tbb_kernels;
     const auto constants = [&](int rows) { return constants_bytes<Isa>(call, rows); };
-    if constexpr (op == Op::upsample_bilinear)
+    if constexpr (op == Op::convolution || op == Op::transposed_convolution)
+      return convolution_scratch_bytes<Isa>(call, threads);
+    else if constexpr (op == Op::convolution_weight_gradient)
+      return convolution_weight_gradient_scratch_bytes<Isa>(call, threads);
+    else if constexpr (op == Op::bias_gradient)
+      return bias_gradient_scratch_bytes<Isa>(call, threads);
+    else if constexpr (op == Op::upsample_bilinear)
       return upsample_bilinear_bytes<Isa>(call);
     else if constexpr (op == Op::upsample_bilinear_gradient)
       return upsample_bilinear_gradient_bytes<Isa>(call);

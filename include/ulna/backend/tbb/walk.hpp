@@ -11,6 +11,7 @@
 #include <cstddef>
 #include <cstring>
 #include <numeric>
+#include <utility>
 
 #include "ulna/backend/tbb/parallel.hpp"
 #include "ulna/backend/tensor.hpp"
@@ -207,30 +208,42 @@ void sum_pixels(const Operands<N>& x, const Lanes& lanes, int n, Range pixels, d
     base[i] = x[i]->pixel(n, pixels.begin);
     stride[i] = dense ? lanes.period : x[i]->pixel_stride;
   }
-  // rows that fit the nearest cache are walked column after column, their sums in registers
+  // `Group` vectors of lanes, from `lane` on, over rows [top, bottom) with their sums in registers
+  const auto walk = [&]<std::size_t... Group>(std::index_sequence<Group...>, std::ptrdiff_t top, std::ptrdiff_t bottom,
+                                              int lane) __attribute__((always_inline)) {
+    constexpr int group = static_cast<int>(sizeof...(Group));
+    D sum[group][K];
+    for (int k = 0; k < K; ++k)
+      ((sum[Group][k] = D::load(lane_sums + k * lanes.stride + lane + static_cast<int>(Group) * width)), ...);
+    const std::ptrdiff_t whole = std::min(bottom, columns - lane < group * width ? top
+                                                  : last < columns               ? rows - 1
+                                                                                 : rows);
+    V v[N];
+    const auto add = [&](std::ptrdiff_t r, int g, int count) __attribute__((always_inline)) {
+      for (std::size_t i = 0; i < N; ++i) v[i] = load<V>(base[i] + r * stride[i] + lane + g * width, count);
+      f(n, lane + g * width, v, sum[g]);
+    };
+    std::ptrdiff_t r = top;
+    for (; r < whole; ++r) (add(r, static_cast<int>(Group), width), ...);
+    for (; r < bottom; ++r) {
+      const int left = (r == rows - 1 ? last : columns) - lane;
+      const auto add_some = [&](int g) __attribute__((always_inline)) {
+        if (g * width < left) add(r, g, std::min(width, left - g * width));
+      };
+      (add_some(static_cast<int>(Group)), ...);  // indices known when compiling keep the sums in registers
+    }
+    for (int k = 0; k < K; ++k)
+      (sum[Group][k].store(lane_sums + k * lanes.stride + lane + static_cast<int>(Group) * width), ...);
+  };
+  // rows that fit the nearest cache are walked column after column
+  constexpr int group = 4;
   const std::ptrdiff_t rows_each = std::max(4, 4096 / columns);
   for (std::ptrdiff_t top = 0; top < rows; top += rows_each) {
     const std::ptrdiff_t bottom = std::min(rows, top + rows_each);
-    const std::ptrdiff_t whole = bottom == rows && last < columns ? bottom - 1 : bottom;
-    for (int lane = 0; lane < columns; lane += width) {
-      D sum[K];
-      for (int k = 0; k < K; ++k) sum[k] = D::load(lane_sums + k * lanes.stride + lane);
-      V v[N];
-      const int count = columns - lane;
-      std::ptrdiff_t r = top;
-      if (count >= width)
-        for (; r < whole; ++r) {
-          for (std::size_t i = 0; i < N; ++i) v[i] = V::load(base[i] + r * stride[i] + lane);
-          f(n, lane, v, sum);
-        }
-      for (; r < bottom; ++r) {
-        const int left = r < whole ? count : std::min(count, last - lane);
-        if (left <= 0) break;
-        for (std::size_t i = 0; i < N; ++i) v[i] = V::load_partial(base[i] + r * stride[i] + lane, left);
-        f(n, lane, v, sum);
-      }
-      for (int k = 0; k < K; ++k) sum[k].store(lane_sums + k * lanes.stride + lane);
-    }
+    int lane = 0;
+    for (; lane + group * width <= columns; lane += group * width)
+      walk(std::make_index_sequence<group>{}, top, bottom, lane);
+    for (; lane < columns; lane += width) walk(std::make_index_sequence<1>{}, top, bottom, lane);
   }
 }
 

@@ -4,6 +4,8 @@
 
 #include <concepts>
 
+#include "ulna/graph/diagnostic.hpp"  // first: a compiler prints the way to a broken rule, and it should be short
+
 #include "ulna/op/ops.hpp"
 
 namespace ulna {

@@ -2,6 +2,8 @@
 // U-Net (Ronneberger, Fischer, Brox, "U-Net: Convolutional Networks for Biomedical Image Segmentation", MICCAI 2015).
 #pragma once
 
+#include "ulna/graph/diagnostic.hpp"  // first: a compiler prints the way to a broken rule, and it should be short
+
 #include "ulna/block/conv_block.hpp"
 #include "ulna/layer/resample.hpp"
 

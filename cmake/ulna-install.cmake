@@ -10,7 +10,8 @@ write_basic_package_version_file(
 
 install(TARGETS ulna EXPORT ulna-targets)
 install(EXPORT ulna-targets NAMESPACE ulna:: DESTINATION "${ulna_package_dir}")
-install(DIRECTORY "${PROJECT_SOURCE_DIR}/include/ulna" DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}")
+install(DIRECTORY "${PROJECT_SOURCE_DIR}/include/ulna" DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}"
+        FILES_MATCHING PATTERN "*.hpp" PATTERN "*.cuh")
 install(FILES "${PROJECT_SOURCE_DIR}/cmake/ulna-config.cmake"
               "${PROJECT_SOURCE_DIR}/cmake/ulna-dependencies.cmake"
               "${PROJECT_BINARY_DIR}/ulna-config-version.cmake"

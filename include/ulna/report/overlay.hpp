@@ -1,134 +1,129 @@
 // SPDX-License-Identifier: MIT
-// Pictures of images and label maps. All are RGB, (height, width, 3) bytes; write_png of ulna/data/image_file.hpp
-// writes them.
+// Pictures of images, label maps and errors: (height, width, 3) bytes, RGB, for write_png.
 #pragma once
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstddef>
+#include <cstdint>
 #include <string>
-#include <utility>
-#include <vector>
 
 #include "ulna/data/image.hpp"
-#include "ulna/report/palette.hpp"
+#include "ulna/error.hpp"
 
-namespace ulna {
+namespace ulna::report {
+
+/// A colour, 0 to 255 each.
+struct Rgb {
+  std::uint8_t red = 0, green = 0, blue = 0;
+  bool operator==(const Rgb&) const = default;
+};
+
+/// Colours that people with any colour vision tell apart (after Okabe and Ito, 2008).
+namespace colour {
+inline constexpr Rgb ink{34, 40, 49}, grey{120, 130, 140}, paper{255, 255, 255};
+inline constexpr Rgb green{0, 158, 115}, orange{230, 120, 0}, blue{0, 114, 178}, sky{86, 180, 233}, pink{204, 121, 167},
+    yellow{240, 228, 66}, red{213, 64, 30};
+}  // namespace colour
 
 namespace detail {
 
-/// How much of an overlay's pixel is the colour of its class; the rest is the image, whose texture stays visible.
-inline constexpr double overlay_opacity = 0.5;
-
-inline PictureArray make_picture(int height, int width) { return make_array<PictureArray>(height, width, 3); }
-
-inline void set_pixel(PictureArray& picture, std::size_t pixel, Rgb colour) {
-  std::uint8_t* bytes = picture.data() + 3 * pixel;
-  bytes[0] = colour.red, bytes[1] = colour.green, bytes[2] = colour.blue;
-}
-
-inline void blend_pixel(PictureArray& picture, std::size_t pixel, Rgb colour) {
-  const std::uint8_t* bytes = picture.data() + 3 * pixel;
-  set_pixel(picture, pixel, mix(Rgb{bytes[0], bytes[1], bytes[2]}, colour, overlay_opacity));
-}
-
-/// The 1st and the 99th percentile; where they coincide (a few bright dots on black), the smallest and the largest.
-inline std::pair<double, double> contrast_range(const ImageArray& image) {
-  std::vector<float> values(image.data(), image.data() + image.size());
-  const auto at = [&values](std::size_t rank) {
-    const auto place = values.begin() + static_cast<std::ptrdiff_t>(rank);
-    std::nth_element(values.begin(), place, values.end());
-    return double{*place};
-  };
-  const std::size_t last = values.size() - 1;
-  const std::pair<double, double> percentiles{at(last / 100), at(last - last / 100)};
-  return percentiles.first < percentiles.second ? percentiles : std::pair<double, double>{at(0), at(last)};
-}
-
-inline void require_same_size(const std::string& a_name, const auto& a, const std::string& b_name, const auto& b) {
-  if (a.shape(0) == b.shape(0) && a.shape(1) == b.shape(1)) return;
-  throw DataError(a_name + " is " + size_text(a) + " and " + b_name + " is " + size_text(b) +
-                  "; height and width must agree");
-}
-
-inline void require_classes(const LabelArray& labels, int classes) {
-  if (classes < 2 || classes > 256) {
-    throw ArgumentError("a label map was said to have " + std::to_string(classes) + " classes; there can be 2 to 256");
+/// Mixes `over` into the pixel, 0 nothing to 1 all of it.
+inline void blend(std::uint8_t* pixel, Rgb over, float strength) {
+  const std::array<std::uint8_t, 3> channels{over.red, over.green, over.blue};
+  for (std::size_t k = 0; k < 3; ++k) {
+    const auto below = static_cast<float>(pixel[k]);
+    pixel[k] = static_cast<std::uint8_t>(std::lround(below + strength * (static_cast<float>(channels[k]) - below)));
   }
-  const std::uint8_t* end = labels.data() + labels.size();
-  const std::uint8_t* bad = std::find_if(static_cast<const std::uint8_t*>(labels.data()), end,
-                                         [classes](std::uint8_t label) { return label >= classes; });
-  if (bad == end) return;
-  const auto at = static_cast<std::size_t>(bad - labels.data());
-  throw DataError("labels: pixel (row " + std::to_string(at / labels.shape(1)) + ", column " +
-                  std::to_string(at % labels.shape(1)) + ") is " + std::to_string(*bad) + "; of " +
-                  std::to_string(classes) + " classes the largest index is " + std::to_string(classes - 1));
+}
+
+template <class Array>
+void require_size(const char* what, const Array& array, const PictureArray& image) {
+  if (array.shape(0) == image.shape(0) && array.shape(1) == image.shape(1)) return;
+  throw DataError(std::string("overlay: the ") + what + " is " + ulna::detail::size_text(array) + ", the image " +
+                  std::to_string(image.shape(0)) + " x " + std::to_string(image.shape(1)) + "; they must agree");
 }
 
 }  // namespace detail
 
-/// The image with its contrast stretched: the 1st percentile of its values becomes 0, the 99th 255. The channels of an
-/// RGB image are stretched together, so that hues stay. A constant image becomes mid-grey.
-/// Throws DataError unless the image has 1 or 3 channels, some pixels, and only finite values.
-inline PictureArray grey_picture(const ImageArray& image) {
-  const std::size_t channels = image.shape(2);
-  if (image.size() == 0 || (channels != 1 && channels != 3)) {
-    throw DataError("an image of " + detail::size_text(image) +
-                    " cannot be shown; it must be height x width x 1 (grey) or 3 (RGB)");
-  }
+/// The picture of an image (height, width, channels), its smallest value black and its largest white (a constant image
+/// is mid grey). Three channels or more: the first three are red, green and blue; else channel 0 is grey.
+/// Throws DataError for an image without pixels or with NaN or infinite ones.
+inline PictureArray to_picture(const ImageArray& image) {
+  if (image.size() == 0) throw DataError("to_picture: the image has no pixels");
   require_finite(image, "to be shown");
-  const auto [low, high] = detail::contrast_range(image);
-  auto picture = detail::make_picture(extent(image, 0), extent(image, 1));
+  const auto [low, high] = std::minmax_element(image.data(), image.data() + image.size());
+  const float black = *low, range = *high - *low;
+  const std::size_t channels = image.shape(2);
+  auto picture = PictureArray::from_shape({image.shape(0), image.shape(1), 3});
   for (std::size_t i = 0; i < picture.size(); ++i) {
-    const auto value = static_cast<double>(image.data()[channels == 3 ? i : i / 3]);
-    const double stretched = high > low ? (value - low) / (high - low) : 0.5;
-    picture.data()[i] = static_cast<std::uint8_t>(std::clamp(stretched, 0.0, 1.0) * 255 + 0.5);
+    const std::size_t channel = channels >= 3 ? i % 3 : 0;
+    const float value = range > 0 ? (image.data()[i / 3 * channels + channel] - black) / range : 0.5f;
+    picture.data()[i] = static_cast<std::uint8_t>(std::lround(255 * value));
   }
   return picture;
 }
 
-/// What a prediction got right and wrong, over the grey image: found pixels green, false alarms red, missed ones blue.
-/// Every class but 0 counts as foreground. Throws DataError, naming the sizes, when they differ.
-inline PictureArray comparison_overlay(const ImageArray& image, const LabelArray& prediction, const LabelArray& truth) {
-  detail::require_same_size("the image", image, "the prediction", prediction);
-  detail::require_same_size("the image", image, "the truth", truth);
-  auto picture = grey_picture(image);
+/// The picture of a mask: 0 black, everything else white.
+inline PictureArray mask_picture(const LabelArray& mask) {
+  auto picture = PictureArray::from_shape({mask.shape(0), mask.shape(1), 3});
+  for (std::size_t i = 0; i < picture.size(); ++i) picture.data()[i] = mask.data()[i / 3] != 0 ? 255 : 0;
+  return picture;
+}
+
+/// The colour of a class: 0 is dark, the others go through seven colours.
+constexpr Rgb class_colour(int label) {
+  constexpr std::array palette{colour::sky,  colour::orange, colour::green, colour::pink,
+                               colour::blue, colour::yellow, colour::red};
+  return label == 0 ? colour::ink : palette[static_cast<std::size_t>(label - 1) % palette.size()];
+}
+
+/// The picture of a label map in the colours of its classes.
+inline PictureArray class_picture(const LabelArray& labels) {
+  auto picture = PictureArray::from_shape({labels.shape(0), labels.shape(1), 3});
+  for (std::size_t i = 0; i < labels.size(); ++i) {
+    detail::blend(picture.data() + 3 * i, class_colour(labels.data()[i]), 1);
+  }
+  return picture;
+}
+
+/// How an overlay looks.
+struct OverlayStyle {
+  Rgb hit{60, 200, 120};         ///< predicted and true
+  Rgb false_alarm{235, 60, 30};  ///< predicted, not true
+  Rgb miss{30, 110, 255};        ///< true, not predicted
+  float strength = 0.75f;        ///< of the errors over the image, 0 to 1
+  float hit_strength = 0.3f;     ///< of the hits, which would otherwise hide the image
+};
+
+/// The image with what was predicted of class `foreground` painted over it: hits, false alarms and misses in their
+/// colours. Throws DataError when the sizes differ.
+inline PictureArray overlay(const ImageArray& image, const LabelArray& prediction, const LabelArray& truth,
+                            std::uint8_t foreground = 1, const OverlayStyle& style = {}) {
+  auto picture = to_picture(image);
+  detail::require_size("prediction", prediction, picture);
+  detail::require_size("truth", truth, picture);
   for (std::size_t i = 0; i < truth.size(); ++i) {
-    const bool predicted = prediction.data()[i] != 0, present = truth.data()[i] != 0;
-    if (predicted && present) {
-      detail::blend_pixel(picture, i, found_colour);
-    } else if (predicted) {
-      detail::blend_pixel(picture, i, false_alarm_colour);
-    } else if (present) {
-      detail::blend_pixel(picture, i, missed_colour);
-    }
+    const bool is = prediction.data()[i] == foreground, should = truth.data()[i] == foreground;
+    std::uint8_t* pixel = picture.data() + 3 * i;
+    if (is && should) detail::blend(pixel, style.hit, style.hit_strength);
+    if (is && !should) detail::blend(pixel, style.false_alarm, style.strength);
+    if (!is && should) detail::blend(pixel, style.miss, style.strength);
   }
   return picture;
 }
 
-/// The classes over the grey image, class k in palette_colour(k - 1); the background, class 0, stays as it is.
-/// Throws DataError when the sizes differ or a label is not below `classes`; ArgumentError unless that is 2 to 256.
-inline PictureArray class_overlay(const ImageArray& image, const LabelArray& labels, int classes) {
-  detail::require_same_size("the image", image, "the label map", labels);
-  detail::require_classes(labels, classes);
-  auto picture = grey_picture(image);
-  for (std::size_t i = 0; i < labels.size(); ++i) {
-    if (labels.data()[i] != 0) detail::blend_pixel(picture, i, palette_colour(labels.data()[i] - 1));
+/// The image with the classes of a prediction painted over it (class 0 left clear), for when there is no truth.
+/// Throws DataError when the sizes differ.
+inline PictureArray overlay(const ImageArray& image, const LabelArray& prediction, float strength = 0.4f) {
+  auto picture = to_picture(image);
+  detail::require_size("prediction", prediction, picture);
+  for (std::size_t i = 0; i < prediction.size(); ++i) {
+    const int label = prediction.data()[i];
+    if (label != 0) detail::blend(picture.data() + 3 * i, class_colour(label), strength);
   }
   return picture;
 }
 
-/// The label map alone: class 0 black; of two classes the other white, of more class k in palette_colour(k - 1).
-/// Throws DataError when a label is not below `classes`; ArgumentError unless that is 2 to 256.
-inline PictureArray label_picture(const LabelArray& labels, int classes) {
-  detail::require_classes(labels, classes);
-  auto picture = detail::make_picture(extent(labels, 0), extent(labels, 1));
-  for (std::size_t i = 0; i < labels.size(); ++i) {
-    const std::uint8_t label = labels.data()[i];
-    const Rgb colour = classes == 2 ? Rgb{255, 255, 255} : palette_colour(label - 1);
-    detail::set_pixel(picture, i, label == 0 ? Rgb{} : colour);
-  }
-  return picture;
-}
-
-}  // namespace ulna
+}  // namespace ulna::report

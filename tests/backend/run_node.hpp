@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: MIT
+// Runs single nodes of a graph on any backend, with operands laid out as a memory plan may lay them out, and nodes in a
+// row on the reference backend.
+#pragma once
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <concepts>
+#include <cstring>
+#include <limits>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "ulna/backend/eigen/eigen.hpp"
+#include "ulna/op/ops.hpp"
+
+namespace ulna::conformance {
+
+/// A node's output, dense, whatever element type computed it.
+using Values = std::vector<double>;
+
+inline bool is_image(const Node& n) {
+  return n.per_sample && n.op != Op::moments && n.op != Op::normalize_gradient_sums && n.op != Op::soft_dice;
+}
+inline std::size_t size_of(const Node& n, int batch) {
+  return static_cast<std::size_t>(n.shape.size()) * static_cast<std::size_t>(n.per_sample ? batch : 1);
+}
+
+/// Channels of a wider tensor that lie before and after an operand's own.
+struct Layout {
+  int before = 0;
+  int after = 0;
+};
+
+/// A tensor in memory of its own, between elements that nobody may write.
+template <class T>
+class Operand {
+ public:
+  Operand(const Node& n, int batch, const Values& values, Layout layout)
+      : shape_(n.shape), batch_(n.per_sample ? batch : 1), layout_(layout) {
+    stride_ = layout.before + shape_.channels + layout.after;
+    memory_.assign(static_cast<std::size_t>(batch_ * shape_.pixels() * stride_ + 2 * guard), sentinel);
+    for_each([&](T& element, std::size_t i) { element = static_cast<T>(values.empty() ? nan : values[i]); });
+  }
+
+  Tensor<T> tensor() {
+    return {memory_.data() + guard + layout_.before, shape_, batch_, stride_,
+            static_cast<std::ptrdiff_t>(shape_.pixels()) * stride_};
+  }
+  Values values() {
+    Values all;
+    for_each([&](T& element, std::size_t) { all.push_back(static_cast<double>(element)); });
+    return all;
+  }
+  /// Nothing but the operand's own elements was written.
+  bool surroundings_kept() {
+    for_each([](T& element, std::size_t) { element = sentinel; });
+    return std::all_of(memory_.begin(), memory_.end(), [](T element) { return element == sentinel; });
+  }
+
+ private:
+  static constexpr std::int64_t guard = 64;
+  static constexpr T sentinel = T{-12345};
+  static constexpr double nan = std::numeric_limits<double>::quiet_NaN();
+
+  void for_each(auto visit) {
+    std::size_t i = 0;
+    const Tensor<T> t = tensor();
+    for (int n = 0; n < batch_; ++n)
+      for (std::ptrdiff_t p = 0; p < t.pixels(); ++p)
+        for (int c = 0; c < shape_.channels; ++c) visit(t.pixel(n, p)[c], i++);
+  }
+
+  Shape shape_;
+  int batch_;
+  Layout layout_;
+  std::ptrdiff_t stride_ = 0;
+  std::vector<T> memory_;
+};
+
+/// Dispatches on a run-time op.
+template <class Visit, int... I>
+auto with_op(Op op, const Visit& visit, std::integer_sequence<int, I...>) {
+  using Result = decltype(visit.template operator()<Op::add>());
+  using Function = Result (*)(const Visit&);
+  static constexpr std::array<Function, sizeof...(I)> table{
+      [](const Visit& v) { return v.template operator()<static_cast<Op>(I)>(); }...};
+  return table[static_cast<std::size_t>(op)](visit);
+}
+auto with_op(Op op, const auto& visit) {
+  return with_op(op, visit, std::make_integer_sequence<int, static_cast<int>(Op::count)>{});
+}
+
+/// How to run a node.
+struct Conditions {
+  int batch = 1;
+  std::uint64_t layout_seed = 0;  ///< 0: every operand dense; otherwise images lie between channels of others
+  bool in_place = false;          ///< the output takes over input 0's memory
+  Values prior{};                 ///< what the output holds before; empty: NaN everywhere
+};
+
+/// What a node left behind.
+struct Outcome {
+  Values output;
+  std::array<Values, max_inputs> inputs;
+};
+
+inline Layout draw_layout(const Node& n, std::uint64_t seed, int operand) {
+  if (seed == 0 || !is_image(n)) return {};
+  Random random(Seed{seed}, static_cast<std::uint64_t>(operand));
+  return {random.below(2) * random.below(9), random.below(2) * random.below(9)};
+}
+
+/// Memory of `bytes` bytes on a 64-byte boundary, filled with NaNs, and a way to see whether more was written.
+class Scratch {
+ public:
+  explicit Scratch(std::size_t bytes) : bytes_(bytes), memory_(bytes + 192, std::byte{0xFF}) {
+    offset_ = (64 - reinterpret_cast<std::uintptr_t>(memory_.data()) % 64) % 64;
+  }
+  std::span<std::byte> span() { return {memory_.data() + offset_, bytes_}; }
+  bool surroundings_kept() const {
+    return std::all_of(memory_.begin() + static_cast<std::ptrdiff_t>(offset_ + bytes_), memory_.end(),
+                       [](std::byte b) { return b == std::byte{0xFF}; });
+  }
+
+ private:
+  std::size_t bytes_;
+  std::size_t offset_ = 0;
+  std::vector<std::byte> memory_;
+};
+
+/// Runs `node` (of `graph`, perhaps altered) on `backend`; `values` holds what every node before it computed.
+template <Backend B>
+Outcome run_node(B& backend, const Graph<>& graph, const Node& node, const std::vector<Values>& values,
+                 const Conditions& with) {
+  using T = typename B::Element;
+  std::vector<Operand<T>> operands;
+  for (int i = 0; i < node.inputs(); ++i) {
+    const int id = node.input[static_cast<std::size_t>(i)];
+    const Node& producer = graph.nodes[id];
+    operands.emplace_back(producer, with.batch, values[static_cast<std::size_t>(id)],
+                          draw_layout(producer, with.layout_seed, i));
+  }
+  operands.emplace_back(
+      node, with.batch, with.prior,
+      draw_layout(with.in_place ? graph.input(node, 0) : node, with.layout_seed, with.in_place ? 0 : max_inputs));
+
+  Call<T> call;
+  call.node = &node;
+  call.batch = with.batch;
+  call.seed = Seed{17};
+  call.step = 5;
+  const auto bind = [&](bool addresses) {
+    for (std::size_t i = 0; i + 1 < operands.size(); ++i) call.input[i] = operands[i].tensor();
+    call.output = with.in_place ? call.input[0] : operands.back().tensor();
+    if (addresses) return;
+    for (auto& t : call.input) t.data = nullptr;
+    call.output.data = nullptr;
+  };
+  bind(false);
+  Scratch scratch(with_op(node.op, [&]<Op op>() { return B::template scratch_bytes<op>(call, backend.threads()); }));
+  bind(true);
+  call.scratch = scratch.span();
+  const auto kernel = with_op(node.op, [&]<Op op>() { return B::template kernel<op>(node); });
+  if (kernel == nullptr) {
+    FAIL_CHECK("this backend has no kernel for " << std::string(name_of(node.op)));
+    return {};
+  }
+  backend.run([&] { kernel(call); });
+
+  Outcome outcome;
+  outcome.output = with.in_place ? operands.front().values() : operands.back().values();
+  for (std::size_t i = 0; i + 1 < operands.size(); ++i) outcome.inputs[i] = operands[i].values();
+  CHECK_MESSAGE(scratch.surroundings_kept(), "wrote beyond its scratch memory");
+  for (auto& operand : operands) CHECK_MESSAGE(operand.surroundings_kept(), "wrote beyond an operand");
+  return outcome;
+}
+
+/// Channels [begin, begin + channels) of a dense image: what a slice is a view of.
+inline Values slice_of(const Node& from, const Node& slice, const Values& x) {
+  Values y;
+  const auto width = static_cast<std::size_t>(from.shape.channels);
+  for (std::size_t p = 0; p < x.size() / width; ++p)
+    for (int c = 0; c < slice.shape.channels; ++c)
+      y.push_back(x[p * width + static_cast<std::size_t>(slice.begin + c)]);
+  return y;
+}
+
+/// Computes nodes [0, end) in order with Eigen<double>; leaves hold their values already. With `as_float` every result
+/// is rounded to float, so that float backends can be given exactly the same inputs, node by node.
+inline void evaluate(const Graph<>& graph, std::vector<Values>& values, int end, int batch, bool as_float) {
+  cpu::Eigen<double> reference;
+  values.resize(static_cast<std::size_t>(graph.nodes.size()));
+  std::array<int, parameter_capacity> gradient_node{};  // the node that wrote a parameter's gradient so far
+  for (int id = 0; id < end; ++id) {
+    const Node& n = graph.nodes[id];
+    if (is_leaf(n.op)) continue;
+    Values& y = values[static_cast<std::size_t>(id)];
+    if (n.op == Op::slice) {
+      y = slice_of(graph.input(n, 0), n, values[static_cast<std::size_t>(n.input[0])]);
+      continue;
+    }
+    Conditions with{.batch = batch};
+    const auto p = static_cast<std::size_t>(std::max(n.gradient_of, 0));
+    if (n.accumulate) with.prior = values[static_cast<std::size_t>(gradient_node[p])];
+    if (n.gradient_of >= 0) gradient_node[p] = id;
+    y = run_node(reference, graph, n, values, with).output;
+    if (as_float)
+      for (double& v : y) v = static_cast<double>(static_cast<float>(v));
+  }
+}
+
+/// Largest difference, as a share of the largest reference value.
+inline double relative_error(const Values& found, const Values& reference) {
+  if (found.size() != reference.size()) return std::numeric_limits<double>::infinity();
+  double worst = 0;
+  double largest = 0;
+  for (std::size_t i = 0; i < found.size(); ++i) {
+    const double difference = std::abs(found[i] - reference[i]);
+    worst = std::isnan(difference) ? std::numeric_limits<double>::infinity() : std::max(worst, difference);
+    largest = std::max(largest, std::abs(reference[i]));
+  }
+  return largest > 0 ? worst / largest : worst;
+}
+
+inline bool same_bits(const Values& a, const Values& b) {
+  return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(double)) == 0);
+}
+
+}  // namespace ulna::conformance

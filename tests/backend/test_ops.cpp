@@ -1,0 +1,331 @@
+// SPDX-License-Identifier: MIT
+// Every op on every backend: forward against Eigen<double>, gradients against central differences, any number of
+// threads, any position in the image, in place, as slices.
+//
+// To add an op: write op/x.hpp and its kernel in backend/eigen/, then one line in `ops` below. Graphs, operands and
+// gradients follow from the op's own rule; "every op runs" fails until the line is there.
+#include <oneapi/tbb/global_control.h>
+
+#include "checks.hpp"
+#include "ulna/backend/tbb/tbb.hpp"
+
+using namespace ulna;
+using namespace ulna::conformance;
+
+/// Every backend that is compared with Eigen<double>.
+using Backends = std::tuple<cpu::Eigen<float>, cpu::Tbb<float>>;
+
+namespace {
+
+/// Lets oneTBB use four threads on a machine of fewer.
+const tbb::global_control four_threads(tbb::global_control::max_allowed_parallelism, 4);
+
+Value convolution(Draw& d) {
+  const Window w = d.window(3, 3, 3);
+  const int out = d.channels();
+  const Value x = d.image(d.holding(w));
+  const Value weight = d.b.weight("weight", d.b.shape(x).channels, out, w.kernel);
+  return d.fused(op::convolution(d.b, x, weight, d.maybe(ParameterKind::bias, out), w));
+}
+
+/// The 3x3 convolution with same padding and stride 1 that networks are made of.
+Value same_convolution(Draw& d) {
+  const int out = d.channels();
+  const Value x = d.image();
+  const Value weight = d.b.weight("weight", d.b.shape(x).channels, out, {1, 3, 3});
+  return d.fused(op::convolution(d.b, x, weight, d.maybe(ParameterKind::bias, out), window2d(3, 1, 1)));
+}
+
+/// One weight applied twice: its gradient accumulates.
+Value recurrent_convolution(Draw& d) {
+  const Value x = d.image();
+  const int channels = d.b.shape(x).channels;
+  const Value weight = d.b.weight("weight", channels, channels, {1, 3, 3});
+  const Value bias = d.vector(ParameterKind::bias, channels);
+  const Value once = d.fused(op::convolution(d.b, x, weight, bias, window2d(3, 1, 1)));
+  return op::convolution(d.b, once, weight, bias, window2d(3, 1, 1));
+}
+
+Value transposed_convolution(Draw& d) {
+  Window w = d.window(3, 2, 1);
+  const auto fit = [](int pad, int kernel) { return kernel > 2 ? pad : 0; };
+  w.pad_before = eigen::each_axis(fit, w.pad_before, w.kernel);
+  w.pad_after = eigen::each_axis(fit, w.pad_after, w.kernel);
+  const int out = d.channels();
+  const Value x = d.image();
+  const Value weight = d.b.transposed_weight("weight", d.b.shape(x).channels, out, w.kernel);
+  return d.fused(op::transposed_convolution(d.b, x, weight, d.maybe(ParameterKind::bias, out), w));
+}
+
+/// The 2x2 up-convolution of a U-Net.
+Value up_convolution(Draw& d) {
+  const int out = d.channels();
+  const Value x = d.image();
+  const Value weight = d.b.transposed_weight("weight", d.b.shape(x).channels, out, {1, 2, 2});
+  return op::transposed_convolution(d.b, x, weight, d.vector(ParameterKind::bias, out), window2d(2, 2));
+}
+
+Value pooled(Draw& d, Value (*pool)(Builder&, Value, const Window&)) {
+  const Window w = d.coin() ? window2d(2, 2) : d.pool_window();
+  return pool(d.b, d.image(d.divisible(w)), w);
+}
+
+Extent factor_of(Draw& d) {
+  const int height = 1 + d.below(4);
+  return d.coin() ? Extent{1, 2, 2} : Extent{1, height, 1 + d.below(4)};
+}
+
+Value upsample_nearest(Draw& d) {
+  const Extent factor = factor_of(d);
+  return op::upsample_nearest(d.b, d.image(), factor);
+}
+
+Value bilinear(Draw& d, bool align_corners) {
+  const Extent factor = factor_of(d);
+  return op::upsample_bilinear(d.b, d.image(), factor, align_corners);
+}
+
+NormAttributes norm_of(Draw& d, int channels) {
+  NormAttributes norm{.groups = channels, .over_batch = d.coin()};
+  if (!norm.over_batch && d.coin()) norm.groups = channels % 4 == 0 ? 4 : channels % 3 == 0 ? 3 : 1;
+  return norm;
+}
+
+Value normalize(Draw& d) {
+  const int channels = d.channels();
+  const Value x = d.image(channels, d.extent({1, 3, 3}));
+  const Value moments = op::moments(d.b, x, norm_of(d, channels));
+  const bool scaled = d.coin();
+  const Value gamma = scaled ? d.vector(ParameterKind::scale, channels) : Value{};
+  const Value beta = scaled ? d.vector(ParameterKind::bias, channels) : Value{};
+  return d.fused(op::normalize(d.b, x, moments, gamma, beta));
+}
+
+Value update_running(Draw& d) {
+  const int channels = d.channels();
+  const Value x = d.image(channels, d.extent({1, 2, 2}));
+  const Value moments = op::moments(d.b, x, {.groups = channels, .over_batch = true, .momentum = 0.3f});
+  const Value mean = d.vector(ParameterKind::running_mean, channels);
+  op::update_running(d.b, x, moments, mean, d.vector(ParameterKind::running_variance, channels));
+  return moments;
+}
+
+Value running_record(Draw& d, int channels) {
+  const Value mean = d.vector(ParameterKind::running_mean, channels);
+  const Value variance = d.vector(ParameterKind::running_variance, channels);
+  const bool scaled = d.coin();
+  const Value gamma = scaled ? d.vector(ParameterKind::scale, channels) : Value{};
+  const Value beta = scaled ? d.vector(ParameterKind::bias, channels) : Value{};
+  return op::running_affine(d.b, mean, variance, gamma, beta, {.groups = channels, .over_batch = true});
+}
+
+Value affine(Draw& d) {
+  const Value x = d.image();
+  return d.fused(op::affine(d.b, x, running_record(d, d.b.shape(x).channels)));
+}
+
+/// A convolution with a batch norm folded into it, as graph/fuse.hpp writes it.
+Value folded(Draw& d) {
+  const Window w = d.window(1, 1, 1);
+  const int out = d.channels();
+  const Value x = d.image(d.holding(w));
+  const Value weight = d.b.weight("weight", d.b.shape(x).channels, out, w.kernel);
+  const Value bias = d.maybe(ParameterKind::bias, out);
+  const Value record = running_record(d, out);
+  Node fold_weight{.op = Op::fold_weight, .shape = d.b.shape(weight), .input = {weight.id, record.id, -1, -1, -1, -1}};
+  Node fold_bias{.op = Op::fold_bias, .shape = {out}, .input = {record.id, bias.id, -1, -1, -1, -1}};
+  fold_weight.per_sample = fold_bias.per_sample = false;
+  const Value folded_weight = d.b.append(fold_weight);
+  return d.fused(op::convolution(d.b, x, folded_weight, d.b.append(fold_bias), w));
+}
+
+Value activation(Draw& d) {
+  const auto kind = static_cast<Activation>(1 + d.below(3));
+  return op::activation(d.b, d.image(), kind, 0.2f);
+}
+
+Value add(Draw& d) {
+  const Value x = d.image();
+  return d.fused(op::add(d.b, x, d.coin() ? d.like(x) : x));
+}
+
+Value multiply(Draw& d) {
+  const Value x = d.image();
+  return op::multiply(d.b, x, d.coin() ? d.like(x) : x);
+}
+
+/// x read by the concatenation, by a slice of it and by a sum: gradients are slices, and meet.
+Value concat(Draw& d) {
+  const Value x = d.image();
+  const int channels = d.channels();
+  const Value y = d.image(channels, d.b.shape(x).extent());
+  const Value joined = op::concat(d.b, x, y);
+  return d.coin() ? op::concat(d.b, joined, x) : joined;
+}
+
+Value crop(Draw& d) {
+  const Value x = d.image(d.extent({1, 3, 3}));
+  const auto smaller = [&](int size) { return std::max(1, size - d.below(4)); };
+  return op::activation(d.b, op::crop(d.b, x, eigen::each_axis(smaller, d.b.shape(x).extent())), Activation::sigmoid);
+}
+
+Value padded(Draw& d, Border border) {
+  const auto few = [&](int most) { return d.below(most + 1); };
+  const Value x = d.image(d.extent({1, 4, 4}));
+  const Extent before = eigen::each_axis(few, Extent{0, 3, 3});
+  return op::pad(d.b, x, before, eigen::each_axis(few, Extent{0, 3, 3}), border);
+}
+
+Value cross_entropy(Draw& d) {
+  const Value x = d.logits(2 + d.below(6));
+  const Value y = d.labels(x);
+  return op::weighted_sum(d.b, op::cross_entropy(d.b, x, y, d.maybe_weights(x)), 0.7f);
+}
+
+Value binary_cross_entropy(Draw& d) {
+  const Value x = d.logits(1);
+  const Value y = d.labels(x);
+  return op::binary_cross_entropy(d.b, x, y, d.maybe_weights(x));
+}
+
+DiceAttributes dice_of(Draw& d) {
+  return {.smooth_numerator = d.coin() ? 1.0f : 0.0f,
+          .smooth_denominator = d.coin() ? 1.0f : 1e-3f,
+          .squared = d.coin(),
+          .include_background = d.coin(),
+          .per_sample = d.coin()};
+}
+
+Value soft_dice(Draw& d) {
+  const Value x = d.logits(1 + d.below(5));
+  return op::weighted_sum(d.b, op::soft_dice(d.b, x, d.labels(x), dice_of(d)), 1.3f);
+}
+
+/// Dice and cross-entropy together.
+Value weighted_sum(Draw& d) {
+  const Value x = d.logits(3);
+  const Value y = d.labels(x);
+  const Value dice = op::soft_dice(d.b, x, y, dice_of(d));
+  return op::weighted_sum(d.b, dice, 0.4f, op::cross_entropy(d.b, x, y, d.maybe_weights(x)), 0.6f);
+}
+
+constexpr OpCase ops[] = {
+    {"convolution", convolution},
+    {"same_convolution", same_convolution},
+    {"recurrent_convolution", recurrent_convolution},
+    {"transposed_convolution", transposed_convolution},
+    {"up_convolution", up_convolution},
+    {"max_pool", [](Draw& d) { return pooled(d, op::max_pool); }},
+    {"average_pool", [](Draw& d) { return pooled(d, op::average_pool); }},
+    {"upsample_nearest", upsample_nearest},
+    {"upsample_bilinear", [](Draw& d) { return bilinear(d, false); }},
+    {"upsample_bilinear_corners", [](Draw& d) { return bilinear(d, true); }},
+    {"normalize", normalize},
+    {"update_running", update_running, false},
+    {"affine", affine, false},
+    {"folded", folded, false},
+    {"activation", activation},
+    {"softmax", [](Draw& d) { return op::softmax(d.b, d.image()); }},
+    {"dropout", [](Draw& d) { return op::dropout(d.b, d.image(), 0.3f); }},
+    {"add", add},
+    {"multiply", multiply},
+    {"concat", concat},
+    {"crop", crop},
+    {"pad_zero", [](Draw& d) { return padded(d, Border::zero); }},
+    {"pad_reflect", [](Draw& d) { return padded(d, Border::reflect); }},
+    {"cross_entropy", cross_entropy},
+    {"binary_cross_entropy", binary_cross_entropy},
+    {"soft_dice", soft_dice},
+    {"weighted_sum", weighted_sum},
+};
+
+constexpr int variants = 18;  ///< random cases of each op; every sixth is large
+
+std::unique_ptr<Draw> drawn(const OpCase& op, int variant, Value& y, bool volumes = false) {
+  auto d = std::make_unique<Draw>(op.name, variant, volumes);
+  y = op.build(*d);
+  REQUIRE_MESSAGE(!d->b.diagnostic,
+                  op.name << ": " << std::string(d->b.diagnostic.sentence.begin(), d->b.diagnostic.sentence.end()));
+  return d;
+}
+
+}  // namespace
+
+TEST_CASE("gradients equal central differences") {
+  for (const OpCase& op : ops)
+    for (int variant = 0; variant < variants && op.differentiable; ++variant) {
+      INFO("case " << std::string(op.name));
+      CAPTURE(variant);
+      Value y;
+      const auto d = drawn(op, variant, y);
+      if (!d->large) check_gradients(*d, y);
+    }
+}
+
+TEST_CASE("gradients of volumes equal central differences") {
+  for (const OpCase& op : ops)
+    for (int variant = 0; variant < 4 && op.differentiable; ++variant) {
+      INFO("case " << std::string(op.name));
+      CAPTURE(variant);
+      Value y;
+      check_gradients(*drawn(op, variant, y, true), y);
+    }
+}
+
+TEST_CASE_TEMPLATE_DEFINE("backends agree with the reference", B, agreement) {
+  std::array<bool, static_cast<std::size_t>(Op::count)> ran{};
+  for (const OpCase& op : ops)
+    for (int variant = 0; variant < variants; ++variant) {
+      INFO("case " << std::string(op.name));
+      CAPTURE(variant);
+      Value y;
+      const auto d = drawn(op, variant, y);
+      check_backend<B>(*d, y, op.differentiable, ran);
+    }
+  for (std::size_t op = 0; op < ran.size(); ++op)
+    CHECK_MESSAGE(ran[op], "no line of the list runs " << std::string(name_of(static_cast<Op>(op))));
+}
+TEST_CASE_TEMPLATE_APPLY(agreement, Backends);
+
+TEST_CASE_TEMPLATE_DEFINE("a pixel's bits do not depend on where it lies", B, positions) {
+  for (const OpCase& op : ops) {
+    INFO("case " << std::string(op.name));
+    int compared = 0;
+    bool local = false;
+    for (int variant = 0; variant < variants; ++variant) {
+      CAPTURE(variant);
+      Value y;
+      const auto d = drawn(op, variant, y);
+      std::vector<Values> values = d->leaves();
+      evaluate(d->b.graph, values, d->b.graph.nodes.size(), d->batch, true);
+      const Node node = d->b.graph.node(y);
+      if (!is_local(node)) continue;
+      local = true;
+      compared += check_positions<B>(*d, node, d->b.graph, values);
+    }
+    CHECK((!local || compared > 100));
+  }
+}
+TEST_CASE_TEMPLATE_APPLY(positions, Backends);
+TEST_CASE_TEMPLATE_INVOKE(positions, cpu::Eigen<double>);
+
+/// The memory plan puts producers of a concatenation into its channels: then there is nothing to copy.
+TEST_CASE_TEMPLATE_DEFINE("concat leaves alone what already lies there", B, aliasing) {
+  using T = typename B::Element;
+  Builder b{Mode::inference};
+  const Value x = b.input({3, 1, 4, 5});
+  const Value y = b.input({2, 1, 4, 5});
+  const Node node = b.graph.node(op::concat(b, x, y));
+  std::vector<T> out(20 * 5, T{7});
+  std::vector<T> second(20 * 2, T{9});
+  Call<T> call;
+  call.node = &node;
+  call.batch = 1;
+  call.output = {out.data(), node.shape, 1, 5, 100};
+  call.input[0] = {out.data(), b.shape(x), 1, 5, 100};
+  call.input[1] = {second.data(), b.shape(y), 1, 2, 40};
+  B backend = make_backend<B>(1);
+  backend.run([&] { B::template kernel<Op::concat>(node)(call); });
+  for (std::size_t i = 0; i < out.size(); ++i) CHECK(out[i] == (i % 5 < 3 ? T{7} : T{9}));
+}
+TEST_CASE_TEMPLATE_APPLY(aliasing, Backends);

@@ -49,11 +49,14 @@ refuses "results.json" "$programs/segment" "$weights" "with space/results.json" 
 refuses "missing.png" "$programs/segment" "$weights" missing.png --mask no.png --overlay no2.png
 
 mkdir -p empty/images empty/masks pair/images pair/masks
-cp mask.png pair/images/alone.png
-cp mask.png pair/masks/other.png
+for name in a b c; do
+  cp mask.png pair/images/$name.png
+  cp mask.png pair/masks/$name.png
+done
+mv pair/masks/b.png pair/masks/other.png
 refuses "no such folder" "$programs/train" "no such folder" --out no
 refuses "no image" "$programs/train" empty --out no
-refuses "alone" "$programs/train" pair --out no
+refuses "b.png" "$programs/train" pair --out no
 refuses "no such folder" bash "$here/../../examples/quickstart.sh" "no such folder"
 refuses "masks" bash "$here/../../examples/quickstart.sh" "with space"
 bash "$here/../../examples/quickstart.sh" --help | grep -q "DIR" || fail "quickstart.sh --help"

@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: MIT
+// Trains a U-Net on a folder of images and masks, or on generated ones, and shows what it learnt next to a threshold
+// and a constant predictor.
+#include <CLI/CLI.hpp>
+#include <chrono>
+#include <fstream>
+#include <iostream>
+#include <nlohmann/json.hpp>
+#include <ulna/file.hpp>
+
+#include "evaluation.hpp"
+#include "network.hpp"
+#include "training_data.hpp"
+
+namespace {
+
+struct Arguments {
+  std::string folder;
+  std::string out = "out";
+  int steps = 0;
+  int batch = 8;
+  std::uint64_t seed = 1;
+  double learning_rate = 1e-3;
+  double elastic = 0.0;
+  bool single = false;
+  bool resume = false;
+};
+
+constexpr int generated_steps = 400;
+constexpr int folder_steps = 1200;
+constexpr int checkpoint_period = 200;
+
+/// Flips, turns, and modest changes of intensity. Where images of both polarities occur (fluorescence and bright
+/// field), also inversion, so that the network learns shapes rather than "bright".
+ulna::Augmentation augmentation_for(const example::TrainingData& data, double elastic) {
+  ulna::Augmentation a = ulna::Augmentation::dihedral();
+  a.brightness = 0.2f;
+  a.contrast = 0.2f;
+  a.gamma = 0.2f;
+  a.elastic_probability = static_cast<float>(elastic);
+  const double rarer = std::min(data.dark_foreground, 1.0 - data.dark_foreground);
+  if (rarer > 0.02) a.inversion_probability = 0.3f;
+  return a;
+}
+
+double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+/// Trains and returns the loss of every step.
+template <int Classes>
+std::vector<double> train(example::Model<Classes>& model, const example::TrainingData& data,
+                          const Arguments& arguments) {
+  using Program = example::Program<Classes>;
+  using Labels = ulna::Labels<Classes, example::crop, example::crop>;
+  const ulna::Seed seed{arguments.seed};
+  ulna::Loader loader{
+      data.train, augmentation_for(data, arguments.elastic), arguments.batch, example::crop, example::crop, seed};
+  ulna::Trainer<Program, ulna::DiceCrossEntropy, example::Backend, ulna::Adam, Labels> trainer{
+      model,
+      ulna::Adam{.learning_rate = arguments.learning_rate},
+      {.batch = arguments.batch, .schedule = ulna::schedule::cosine(arguments.steps), .seed = seed}};
+
+  const std::string checkpoint = arguments.out + "/checkpoint.safetensors";
+  if (arguments.resume) {
+    ulna::load_checkpoint(trainer, checkpoint);
+    loader.seek(static_cast<std::uint64_t>(trainer.steps()));
+    std::cout << "resuming after step " << trainer.steps() << '\n';
+  }
+  std::vector<double> losses;
+  ulna::report::Progress progress{std::cout, arguments.steps};
+  const std::vector<ulna::Callback> callbacks{[&](const ulna::StepReport& report) {
+                                                losses.push_back(report.loss);
+                                                progress.update(static_cast<int>(report.step), report.loss);
+                                                return true;
+                                              },
+                                              ulna::every(checkpoint_period, [&](const ulna::StepReport&) {
+                                                ulna::save_checkpoint(trainer, checkpoint);
+                                                return true;
+                                              })};
+  ulna::fit(trainer, loader, arguments.steps, callbacks);
+  progress.finish();
+  return losses;
+}
+
+template <int Classes>
+void run(example::TrainingData data, const Arguments& arguments) {
+  const auto start = std::chrono::steady_clock::now();
+  std::cout << data.train.size() << " images to train on, " << data.test.size() << " to test on, " << Classes
+            << " classes, foreground " << static_cast<int>(100.0 * data.foreground + 0.5) << " % of pixels\n"
+            << "U-Net of " << example::Program<Classes>::parameter_count << " parameters, crops of " << example::crop
+            << " x " << example::crop << ", batch " << arguments.batch << ", " << arguments.steps << " steps\n";
+  example::Model<Classes> model{ulna::Seed{arguments.seed}};
+  const std::vector<double> losses = train<Classes>(model, data, arguments);
+  const double training_seconds = seconds_since(start);
+
+  std::cout << "testing\n";
+  example::AnySize<Classes> segmenter{model, {.small_image = ulna::SmallImage::mirror, .dihedral = !arguments.single}};
+  std::vector<ulna::LabelArray> predictions;
+  for (const auto& s : data.test) predictions.push_back(segmenter.labels(s.image));
+  const example::Results results = example::evaluate(data, predictions);
+
+  ulna::save_weights(model, arguments.out + "/unet.safetensors");
+  example::write_pictures(arguments.out, data, predictions, losses);
+  nlohmann::json json = results.json();
+  json["seconds"] = seconds_since(start);
+  json["training_seconds"] = training_seconds;
+  json["steps"] = arguments.steps;
+  json["seed"] = arguments.seed;
+  ulna::write_file_atomically(arguments.out + "/results.json",
+                              [&](ulna::FileSink& sink) { sink.write(json.dump(2) + "\n"); });
+  std::cout << '\n'
+            << results.table() << '\n'
+            << example::convention << '\n'
+            << "wrote overlays, loss.png, contact_sheet.png, unet.safetensors and results.json to " << arguments.out
+            << "/ in " << static_cast<int>(seconds_since(start)) << " s\n";
+}
+
+}  // namespace
+
+int main(int argc, char** argv) try {
+  Arguments arguments;
+  CLI::App app{"Trains a U-Net on a folder of images and masks, or on generated ones, and shows what it learnt."};
+  app.add_option("DIR", arguments.folder, "images/, masks/ and optionally train.txt and test.txt (one stem a line)");
+  app.add_option("--out", arguments.out, "folder for results")->capture_default_str();
+  app.add_option("--steps", arguments.steps, "training steps (default 400 on generated images, 1200 on a folder)")
+      ->check(CLI::PositiveNumber);
+  app.add_option("--batch", arguments.batch, "crops a step")->capture_default_str()->check(CLI::Range(1, 256));
+  app.add_option("--seed", arguments.seed, "same seed, same result, to the bit")->capture_default_str();
+  app.add_option("--learning-rate", arguments.learning_rate, "of Adam, falling to 0 along a cosine")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  app.add_option("--elastic", arguments.elastic, "share of crops that are deformed elastically")
+      ->capture_default_str()
+      ->check(CLI::Range(0.0, 1.0));
+  app.add_flag("--single", arguments.single, "test each image once, not as the mean over its 8 flips and turns");
+  app.add_flag("--resume", arguments.resume, "go on from the checkpoint in the results folder");
+  CLI11_PARSE(app, argc, argv);
+  if (arguments.steps == 0) arguments.steps = arguments.folder.empty() ? generated_steps : folder_steps;
+
+  example::TrainingData data = arguments.folder.empty() ? example::generated_data(ulna::Seed{arguments.seed})
+                                                        : example::folder_data(arguments.folder);
+  example::prepare(data);
+  std::filesystem::create_directories(arguments.out);
+  const int classes = data.classes;
+  example::with_classes(classes, [&]<int Classes>() { run<Classes>(std::move(data), arguments); });
+} catch (const std::exception& error) {
+  std::cerr << "train: " << error.what() << '\n';
+  return 1;
+}

@@ -13,14 +13,13 @@ namespace ulna {
 
 /// Where overlapping windows start along one axis.
 namespace windows {
-/// nnU-Net: ceil((n - tile) / (tile step)) + 1 windows, spread evenly.
+/// nnU-Net: ceil((n - tile) / (tile step)) + 1 windows, spread evenly; halves are rounded to even, as NumPy does.
 struct Spread {
   static std::vector<int> starts(int length, int tile, double step) {
     const int count = length <= tile ? 1 : static_cast<int>(std::ceil((length - tile) / (tile * step))) + 1;
     std::vector<int> at(static_cast<std::size_t>(count), 0);
-    for (int i = 1; i < count; ++i)
-      at[static_cast<std::size_t>(i)] =
-          static_cast<int>(std::lround(static_cast<double>(i) * (length - tile) / (count - 1)));
+    const double apart = count == 1 ? 0.0 : static_cast<double>(length - tile) / (count - 1);
+    for (int i = 1; i < count; ++i) at[static_cast<std::size_t>(i)] = static_cast<int>(std::nearbyint(apart * i));
     return at;
   }
 };
@@ -54,6 +53,11 @@ class BlendedSegmenter {
       : options_(options), predictor_(model, 1, std::move(backend)) {
     if (!(options.step > 0.0 && options.step <= 1.0))
       throw ArgumentError("BlendedSegmenter: step is " + std::to_string(options.step) + ", must be in (0, 1]");
+    if (!(options.sigma > 0.0))
+      throw ArgumentError("BlendedSegmenter: sigma is " + std::to_string(options.sigma) + ", must be positive");
+    if (!(options.smallest > 0.0 && options.smallest <= 1.0))
+      throw ArgumentError("BlendedSegmenter: the smallest weight is " + std::to_string(options.smallest) +
+                          ", must be in (0, 1]");
   }
 
   /// Probabilities, (height, width, classes). Images smaller than a tile are mirrored up to one.
@@ -76,7 +80,8 @@ class BlendedSegmenter {
         for (int y = 0; y < tile_height; ++y)
           for (int x = 0; x < tile_width; ++x) {
             detail::probabilities_of(out.row(0, y) + x * out.pixel_stride, P::classes, p.data());
-            const float g = wy[static_cast<std::size_t>(y)] * wx[static_cast<std::size_t>(x)];
+            const float g = std::max(wy[static_cast<std::size_t>(y)] * wx[static_cast<std::size_t>(x)],
+                                     static_cast<float>(options_.smallest));
             const std::size_t at =
                 static_cast<std::size_t>(top + y) * static_cast<std::size_t>(w) + static_cast<std::size_t>(left + x);
             weight[at] += g;
@@ -96,7 +101,7 @@ class BlendedSegmenter {
     std::vector<float> g(static_cast<std::size_t>(n));
     for (int i = 0; i < n; ++i) {
       const double d = (i - 0.5 * (n - 1)) / (options_.sigma * n);
-      g[static_cast<std::size_t>(i)] = static_cast<float>(std::max(std::exp(-0.5 * d * d), options_.smallest));
+      g[static_cast<std::size_t>(i)] = static_cast<float>(std::exp(-0.5 * d * d));
     }
     return g;
   }

@@ -45,6 +45,8 @@ inline void require_image(const ImagesView& image, int channels, int tile_height
   if (image.channels != channels)
     throw DataError("segment: found an image of " + std::to_string(image.channels) + " channels, the network takes " +
                     std::to_string(channels));
+  if (image.batch != 1)
+    throw DataError("segment: found a batch of " + std::to_string(image.batch) + " images; give one image at a time");
   if (image.height < 1 || image.width < 1) throw DataError("segment: the image is empty");
   if (small_image == SmallImage::refuse && (image.height < tile_height || image.width < tile_width))
     throw DataError("segment: the image is " + std::to_string(image.height) + " x " + std::to_string(image.width) +

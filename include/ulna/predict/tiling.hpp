@@ -11,7 +11,7 @@
 
 #include <algorithm>
 
-#include "ulna/graph/analyse.hpp"
+#include "ulna/graph/lower.hpp"
 
 namespace ulna {
 

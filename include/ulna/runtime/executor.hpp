@@ -5,9 +5,11 @@
 #include <algorithm>
 #include <array>
 #include <cstddef>
+#include <string>
 #include <vector>
 
 #include "ulna/backend/backend.hpp"
+#include "ulna/error.hpp"
 #include "ulna/graph/lower.hpp"
 #include "ulna/runtime/buffer.hpp"
 
@@ -36,6 +38,12 @@ constexpr auto with_used_op(Op op, auto&& visit) {
   } else {
     return visit.template operator()<candidate>();
   }
+}
+
+/// The largest batch that an executor is made for, or ArgumentError.
+inline int required_batch(int batch) {
+  if (batch < 1) throw ArgumentError("batch is " + std::to_string(batch) + ", must be at least 1");
+  return batch;
 }
 
 /// The kernel of every node, chosen while compiling.
@@ -69,7 +77,7 @@ class Executor {
   Executor(B& backend, int max_batch, ExternalMemory<Element> memory)
       : backend_(backend),
         memory_(memory),
-        arena_(static_cast<std::size_t>(C.plan.arena * max_batch)),
+        arena_(static_cast<std::size_t>(C.plan.arena * detail::required_batch(max_batch))),
         persistent_(static_cast<std::size_t>(C.plan.persistent)),
         staging_(static_cast<std::size_t>(C.plan.staging * max_batch)),
         calls_(static_cast<std::size_t>(C.graph.nodes.size())) {

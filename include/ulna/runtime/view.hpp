@@ -104,6 +104,20 @@ void stage_finite(const BatchView<float>& from, Tensor<T> to, const char* what) 
                       position_text(i, from.height, from.width, from.channels) + "; every value must be finite");
 }
 
+/// Copies loss weights in; refuses those that are negative or not finite.
+template <class T>
+void stage_weights(const BatchView<float>& from, Tensor<T> to) {
+  stage_finite(from, to, "pixel weights");
+  const std::size_t n = from.size();
+  float smallest = 0.0f;
+  for (std::size_t i = 0; i < n; ++i) smallest = from.data[i] < smallest ? from.data[i] : smallest;
+  if (smallest == 0.0f) return;
+  for (std::size_t i = 0; i < n; ++i)
+    if (from.data[i] < 0.0f)
+      throw DataError("pixel weights: found " + std::to_string(from.data[i]) + " at " +
+                      position_text(i, from.height, from.width, 1) + "; weights must not be negative");
+}
+
 /// Copies class indices in; refuses those that the network has no class for.
 template <class T>
 void stage_labels(const BatchView<std::uint8_t>& from, Tensor<T> to, int classes) {

@@ -71,6 +71,10 @@ safetensors::Metadata load_checkpoint(Trainer<P, Loss, B, O, L>& trainer, const 
       needed[detail::slot_prefix(i) + name_of(model.graph(), p)] = file_shape(p);
   }
   detail::require_tensors(file, needed, detail::is_bookkeeping);
+  if (entry("architecture") != detail::hexadecimal(architecture_hash(model.graph())))
+    throw WeightsError(path.string() +
+                       ": the tensors fit, but another architecture wrote them (other activations, paddings or ways "
+                       "down and up); resume with the network of that run, or load the weights alone");
   const auto values = [&](const std::string& name) { return file.at(name).template to_vector<T>(); };
   for (const auto& [name, shape] : needed) (void)values(name);  // an element type that does not convert throws here
   for (const Parameter& p : model.graph().parameters) {

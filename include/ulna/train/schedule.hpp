@@ -6,7 +6,10 @@
 #include <cstdint>
 #include <functional>
 #include <numbers>
+#include <string>
 #include <utility>
+
+#include "ulna/error.hpp"
 
 namespace ulna {
 
@@ -18,8 +21,10 @@ inline Schedule constant() {
   return [](std::int64_t) { return 1.0; };
 }
 
-/// Multiplied by `factor` after every `period` steps.
+/// Multiplied by `factor` after every `period` steps. Throws ArgumentError unless the period is positive.
 inline Schedule step(std::int64_t period, double factor = 0.1) {
+  if (period < 1)
+    throw ArgumentError("schedule::step: the period is " + std::to_string(period) + " steps, must be at least 1");
   return [=](std::int64_t t) { return std::pow(factor, static_cast<double>(t / period)); };
 }
 

@@ -99,7 +99,7 @@ class Trainer {
   /// classes.
   StepReport step(const ImagesView& images, const LabelsView& labels, const ImagesView& weights = {}) {
     load(images, labels, weights);
-    executor_.run(options_.seed, static_cast<std::uint64_t>(step_));
+    run();
     StepReport report{.loss = loss()};
     if (!std::isfinite(report.loss))
       throw DataError("training diverged at step " + std::to_string(step_ + 1) + ": the loss is " +
@@ -118,7 +118,7 @@ class Trainer {
   /// The loss of a batch in training mode, with all gradients, without an update. Running statistics do move.
   double evaluate_gradients(const ImagesView& images, const LabelsView& labels, const ImagesView& weights = {}) {
     load(images, labels, weights);
-    executor_.run(options_.seed, static_cast<std::uint64_t>(step_));
+    run();
     return loss();
   }
 
@@ -149,14 +149,16 @@ class Trainer {
   std::size_t blocks() const { return static_cast<std::size_t>((P::parameter_count + block_size - 1) / block_size); }
 
   void check_options() {
-    if (options_.batch < 1)
-      throw ArgumentError("Trainer: batch is " + std::to_string(options_.batch) + ", must be at least 1");
     if (options_.class_weights.empty()) return;
     if (!Loss::pixel_weights)
       throw ArgumentError("Trainer: class_weights need a weighted loss such as WeightedCrossEntropy");
     if (static_cast<int>(options_.class_weights.size()) != L::classes)
       throw ArgumentError("Trainer: found " + std::to_string(options_.class_weights.size()) + " class weights for " +
                           std::to_string(L::classes) + " classes");
+    for (std::size_t i = 0; i < options_.class_weights.size(); ++i)
+      if (const float w = options_.class_weights[i]; !(w >= 0.0f && std::isfinite(w)))
+        throw ArgumentError("Trainer: class weight " + std::to_string(i) + " is " + std::to_string(w) +
+                            ", must be finite and not negative");
   }
 
   void load(const ImagesView& images, const LabelsView& labels, const ImagesView& weights) {
@@ -176,12 +178,20 @@ class Trainer {
     const std::size_t n = labels.size();
     if (weights.data != nullptr) {
       detail::require_shape(weights, L::shape, options_.batch, "pixel weights");
-      detail::stage_finite(weights, to, "pixel weights");
+      if (weights.batch != labels.batch)
+        throw DataError("batch: found " + std::to_string(labels.batch) + " images and " +
+                        std::to_string(weights.batch) + " weight maps");
+      detail::stage_weights(weights, to);
     } else {
       for (std::size_t i = 0; i < n; ++i) to.data[i] = Element{1};
     }
     if (!options_.class_weights.empty())
       for (std::size_t i = 0; i < n; ++i) to.data[i] *= static_cast<Element>(options_.class_weights[labels.data[i]]);
+  }
+
+  void run() {
+    (void)model_.mutable_state();  // running statistics move: what predictors derived from them is out of date
+    executor_.run(options_.seed, static_cast<std::uint64_t>(step_));
   }
 
   double loss() const { return static_cast<double>(*executor_.tensor(compiled.graph.loss).data); }

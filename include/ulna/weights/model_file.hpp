@@ -2,6 +2,7 @@
 // Models as safetensors files. Names follow the module path (`encoder.3.conv1.weight`), layouts are PyTorch's.
 #pragma once
 
+#include <bit>
 #include <cstdint>
 #include <cstdio>
 #include <filesystem>
@@ -25,7 +26,11 @@ inline std::uint64_t architecture_hash(const auto& graph) {
     mix(static_cast<std::int64_t>(n.op));
     mix(n.shape.channels);
     mix(static_cast<std::int64_t>(n.activation));
+    if (n.activation == Activation::leaky_relu) mix(std::bit_cast<std::int32_t>(n.slope));
     mix(n.norm.groups);
+    mix(std::bit_cast<std::int32_t>(n.norm.epsilon));
+    mix(n.align_corners);
+    mix(static_cast<std::int64_t>(n.window.border));
     for (const int x : n.input) mix(x);
     for (const Extent& e :
          {n.window.kernel, n.window.stride, n.window.dilation, n.window.pad_before, n.window.pad_after})

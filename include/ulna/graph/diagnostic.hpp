@@ -3,7 +3,8 @@
 //
 // Lowering never throws: the first broken rule is recorded as a value, lowering goes on with a plausible shape, and the
 // program then instantiates the template of that rule, with the whole sentence and the numbers as arguments. GCC prints
-// the sentence; clang 14 prints it letter by letter, and the rule's text and numbers in its static_assert.
+// the sentence; clang, which would cut an array short, prints it letter by letter, and the rule's text and numbers in its
+// static_assert.
 #pragma once
 
 #include <cstddef>
@@ -119,7 +120,7 @@ struct value_must_be_positive {
 
 template <const Diagnostic& D, std::size_t... I>
 constexpr auto printable(std::index_sequence<I...>) {
-#if defined(__clang__) && __clang_major__ < 18
+#if defined(__clang__)
   return Letters<D.sentence.values[I]...>{};
 #else
   return Said<Text<sizeof...(I) + 1>{{D.sentence.values[I]..., '\0'}}>{};

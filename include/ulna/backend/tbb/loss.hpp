@@ -69,8 +69,7 @@ void sum_loss(const Call<float>& call, int sums, bool per_sample, const F& add, 
   return total > 0 ? call.node->rate / total : 0.0f;
 }
 
-// --- cross-entropy
-// ----------------------------------------------------------------------------------------------------
+// --- cross-entropy ---
 
 /// record {2} = (1 / W) sum w (log sum_k exp(x_k) - x_label), W
 template <class Isa>
@@ -142,25 +141,23 @@ void binary_cross_entropy(const Call<float>& call) {
 /// Inputs logits, labels, record, [weights]: dx = rate w / W (sigmoid(x) - y)
 template <class Isa>
 void binary_cross_entropy_gradient(const Call<float>& call) {
-  using V = FloatVec<Isa>;
   const Tensor<float>& x = call.input[0];
   const Tensor<float>& labels = call.input[1];
   const Tensor<float>& weights = call.input[3];
   const float scale = gradient_scale(call);
   if (weights)
     map_elements<Isa, 3>(
-        call.output, {&x, &labels, &weights}, [scale](const V* v) __attribute__((always_inline)) {
+        call.output, {&x, &labels, &weights}, [scale]<class V>(const V* v) __attribute__((always_inline)) {
           return (sigmoid(v[0]) - v[1]) * (v[2] * V::broadcast(scale));
         });
   else
     map_elements<Isa, 2>(
-        call.output, {&x, &labels}, [scale](const V* v) __attribute__((always_inline)) {
+        call.output, {&x, &labels}, [scale]<class V>(const V* v) __attribute__((always_inline)) {
           return (sigmoid(v[0]) - v[1]) * V::broadcast(scale);
         });
 }
 
-// --- soft Dice
-// --------------------------------------------------------------------------------------------------------
+// --- soft Dice ---
 
 /// Probabilities of a run of pixels: softmax, or the sigmoid of a single channel.
 template <class Isa>
@@ -168,15 +165,14 @@ void probabilities(const Tensor<float>& x, int n, Range run, PixelRun<float> to)
   if (x.shape.channels > 1)
     return softmax_pixels<Isa>({x.pixel(n, run.begin), x.pixel_stride}, to, run.size(), x.shape.channels);
   using V = FloatVec<Isa>;
+  using One = Vec<float, 1>;
   for (std::ptrdiff_t p = run.begin; p < run.end; ++p) *to.pixel(p - run.begin) = *x.pixel(n, p);
   if (to.stride == 1) {
     std::ptrdiff_t p = 0;
     for (; p + V::width <= run.size(); p += V::width) sigmoid(V::load(to.data + p)).store(to.data + p);
-    const auto left = static_cast<int>(run.size() - p);
-    if (left > 0) sigmoid(V::load_partial(to.data + p, left)).store_partial(to.data + p, left);
+    for (; p < run.size(); ++p) sigmoid(One::load(to.data + p)).store(to.data + p);
   } else {
-    for (std::ptrdiff_t p = 0; p < run.size(); ++p)
-      sigmoid(V::load_partial(to.pixel(p), 1)).store_partial(to.pixel(p), 1);
+    for (std::ptrdiff_t p = 0; p < run.size(); ++p) sigmoid(One::load(to.pixel(p))).store(to.pixel(p));
   }
 }
 

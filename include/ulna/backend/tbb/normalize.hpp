@@ -87,7 +87,6 @@ void fill_normalization(const Lanes& lanes, const Statistics& s, const Tensor<fl
 /// y = act((x - mean) scale + beta). Subtracting first keeps the digits of channels whose mean is far from 0.
 template <class Isa>
 void normalize(const Call<float>& call) {
-  using V = FloatVec<Isa>;
   const Lanes lanes = lanes_of<Isa>(call.output.shape.channels);
   float* constants = reinterpret_cast<float*>(call.scratch.data());
   const std::ptrdiff_t record_stride = call.node->norm.over_batch ? 0 : 3 * lanes.stride;
@@ -97,7 +96,7 @@ void normalize(const Call<float>& call) {
   const Activation kind = call.node->activation;
   const float slope = call.node->slope;
   map_elements<Isa, 1>(
-      call.output, {&call.input[0]}, lanes, [&](int n, int lane, const V* v) __attribute__((always_inline)) {
+      call.output, {&call.input[0]}, lanes, [&]<class V>(int n, int lane, const V* v) __attribute__((always_inline)) {
         const float* at = constants + n * record_stride + lane;
         const V centred = v[0] - V::load(at);
         const V z = fma(centred, V::load(at + lanes.stride), V::load(at + 2 * lanes.stride));
@@ -143,7 +142,6 @@ void normalize_gradient_sums(const Call<float>& call) {
 /// dx = (gamma dz - S / m - xh T / m) / sqrt(variance + epsilon) = dz scale - offset - (x - mean) tilt
 template <class Isa>
 void normalize_gradient(const Call<float>& call) {
-  using V = FloatVec<Isa>;
   const Tensor<float>& dy = call.input[0];
   const Tensor<float>& x = call.input[1];
   const Tensor<float>& moments = call.input[2];
@@ -177,7 +175,7 @@ void normalize_gradient(const Call<float>& call) {
   const Activation kind = call.node->activation;
   const float slope = call.node->slope;
   map_elements<Isa, 2>(
-      call.output, {&dy, &x}, lanes, [&](int n, int lane, const V* v) __attribute__((always_inline)) {
+      call.output, {&dy, &x}, lanes, [&]<class V>(int n, int lane, const V* v) __attribute__((always_inline)) {
         const float* at = constants + n * record_stride + lane;
         const V centred = v[1] - V::load(at);
         const V scale = V::load(at + lanes.stride);
@@ -238,7 +236,6 @@ void running_affine(const Call<float>& call) {
 /// y = act(x scale + shift)
 template <class Isa>
 void affine(const Call<float>& call) {
-  using V = FloatVec<Isa>;
   const int channels = call.output.shape.channels;
   const Lanes lanes = lanes_of<Isa>(channels);
   const float* record = call.input[1].data;
@@ -248,7 +245,7 @@ void affine(const Call<float>& call) {
   const Activation kind = call.node->activation;
   const float slope = call.node->slope;
   map_elements<Isa, 1>(
-      call.output, {&call.input[0]}, lanes, [&](int, int lane, const V* v) __attribute__((always_inline)) {
+      call.output, {&call.input[0]}, lanes, [&]<class V>(int, int lane, const V* v) __attribute__((always_inline)) {
         const float* at = constants + lane;
         return activate(fma(v[0], V::load(at), V::load(at + lanes.stride)), kind, slope);
       });
@@ -257,12 +254,11 @@ void affine(const Call<float>& call) {
 /// w[t][c][k] scale[k]
 template <class Isa>
 void fold_weight(const Call<float>& call) {
-  using V = FloatVec<Isa>;
   const Lanes lanes = lanes_of<Isa>(call.output.shape.channels);
   float* constants = reinterpret_cast<float*>(call.scratch.data());
   fill_lanes<Isa>(lanes, constants, [scale = call.input[1].data](int k) { return scale[k]; });
   map_elements<Isa, 1>(
-      call.output, {&call.input[0]}, lanes, [&](int, int lane, const V* v) __attribute__((always_inline)) {
+      call.output, {&call.input[0]}, lanes, [&]<class V>(int, int lane, const V* v) __attribute__((always_inline)) {
         return v[0] * V::load(constants + lane);
       });
 }

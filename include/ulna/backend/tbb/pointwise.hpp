@@ -15,9 +15,8 @@ void activation(const Call<float>& call) {
   const Activation kind = call.node->activation;
   const float slope = call.node->slope;
   map_elements<Isa, 1>(
-      call.output, {&call.input[0]}, [=](const FloatVec<Isa>* v) __attribute__((always_inline)) {
-        return activate(v[0], kind, slope);
-      });
+      call.output,
+      {&call.input[0]}, [=](const auto* v) __attribute__((always_inline)) { return activate(v[0], kind, slope); });
 }
 
 /// Inputs dy, y.
@@ -26,7 +25,7 @@ void activation_gradient(const Call<float>& call) {
   const Activation kind = call.node->activation;
   const float slope = call.node->slope;
   map_elements<Isa, 2>(
-      call.output, {&call.input[0], &call.input[1]}, [=](const FloatVec<Isa>* v) __attribute__((always_inline)) {
+      call.output, {&call.input[0], &call.input[1]}, [=](const auto* v) __attribute__((always_inline)) {
         return activation_backward(v[0], v[1], kind, slope);
       });
 }
@@ -36,7 +35,7 @@ void add(const Call<float>& call) {
   const Activation kind = call.node->activation;
   const float slope = call.node->slope;
   map_elements<Isa, 2>(
-      call.output, {&call.input[0], &call.input[1]}, [=](const FloatVec<Isa>* v) __attribute__((always_inline)) {
+      call.output, {&call.input[0], &call.input[1]}, [=](const auto* v) __attribute__((always_inline)) {
         return activate(v[0] + v[1], kind, slope);
       });
 }
@@ -45,21 +44,22 @@ template <class Isa>
 void multiply(const Call<float>& call) {
   map_elements<Isa, 2>(
       call.output, {&call.input[0], &call.input[1]},
-      [](const FloatVec<Isa>* v) __attribute__((always_inline)) { return v[0] * v[1]; });
+      [](const auto* v) __attribute__((always_inline)) { return v[0] * v[1]; });
 }
 
-// --- dropout
-// ----------------------------------------------------------------------------------------------------------
+// --- dropout ---
 
-/// philox (random.hpp) of `Width` consecutive first counters at once: word j of counter i is out[j][i].
+/// philox (random.hpp) of `Isa::width` consecutive first counters: four words each, one counter after the other.
 template <class Isa>
 void philox_block(std::uint64_t first, std::uint32_t n, std::uint32_t stream, std::uint32_t step, std::uint64_t key,
-                  std::uint64_t (*out)[Isa::width]) {
-  using U = Vec<std::uint64_t, Isa::width / 2>;
+                  std::uint32_t* words) {
+  using U = Vec<std::uint64_t, Isa::width / 2>;  // 32-bit words in 64-bit lanes, so that products keep their upper half
   const U low = U::broadcast(0xFFFFFFFFu);
   for (int half = 0; half < 2; ++half) {
-    U c0 = U::broadcast(first + static_cast<std::uint64_t>(half * U::width));
-    for (int i = 0; i < U::width; ++i) c0.v[i] = (c0.v[i] + static_cast<std::uint64_t>(i)) & 0xFFFFFFFFu;
+    std::uint64_t counters[U::width];
+    for (int i = 0; i < U::width; ++i)
+      counters[i] = (first + static_cast<std::uint64_t>(half * U::width + i)) & 0xFFFFFFFFu;
+    U c0 = U::load(counters);
     U c1 = U::broadcast(n);
     U c2 = U::broadcast(stream);
     U c3 = U::broadcast(step);
@@ -75,21 +75,33 @@ void philox_block(std::uint64_t first, std::uint32_t n, std::uint32_t stream, st
       k0 += 0x9E3779B9u;
       k1 += 0xBB67AE85u;
     }
-    const U words[4] = {c0, c1, c2, c3};
-    for (int j = 0; j < 4; ++j) words[j].store(out[j] + half * U::width);
+    std::uint64_t front[U::width], back[U::width];
+    U{c0.v | (c1.v << 32)}.store(front);
+    U{c2.v | (c3.v << 32)}.store(back);
+    for (int i = 0; i < U::width; ++i) {
+      std::uint32_t* to = words + 4 * (half * U::width + i);
+      to[0] = static_cast<std::uint32_t>(front[i]);
+      to[1] = static_cast<std::uint32_t>(front[i] >> 32);
+      to[2] = static_cast<std::uint32_t>(back[i]);
+      to[3] = static_cast<std::uint32_t>(back[i] >> 32);
+    }
   }
 }
 
 /// y = x / (1 - rate) where the draw of (step, stream, sample, element) keeps it, else 0: see op/pointwise.hpp.
 template <class Isa>
 void dropout(const Call<float>& call) {
+  using V = FloatVec<Isa>;
+  using U = Vec<std::uint32_t, Isa::width>;
   constexpr int draws = 4 * Isa::width;
   const Node& node = *call.node;
   const Tensor<float>& x = call.input[0];
+  const Tensor<float>& y = call.output;
   const int channels = x.shape.channels;
+  const bool dense = all_dense<2>({&x, &y});
   const float scale = 1.0f / (1.0f - node.rate);
   // (bits >> 8) 2^-24 < rate, in integers
-  const auto threshold = static_cast<std::uint64_t>(std::ceil(static_cast<double>(node.rate) * 0x1p24));
+  const auto threshold = static_cast<std::uint32_t>(std::ceil(static_cast<double>(node.rate) * 0x1p24));
   // a task starts on a multiple of the draws that come at once
   const std::int64_t size = x.shape.size();
   constexpr std::int64_t each = block_elements / draws * draws;
@@ -98,17 +110,25 @@ void dropout(const Call<float>& call) {
     const int n = task / blocks;
     const std::int64_t begin = task % blocks * each;
     const std::int64_t end = std::min(begin + each, size);
-    std::int64_t pixel = begin / channels;
-    auto c = static_cast<int>(begin % channels);
-    std::uint64_t word[4][Isa::width];
+    std::uint32_t words[draws];
     for (std::int64_t e = begin; e < end; e += draws) {
       philox_block<Isa>(static_cast<std::uint64_t>(e / 4), static_cast<std::uint32_t>(n),
                         static_cast<std::uint32_t>(node.begin), static_cast<std::uint32_t>(call.step), call.seed.value,
-                        word);
+                        words);
       const auto count = static_cast<int>(std::min<std::int64_t>(draws, end - e));
+      if (dense && count == draws) {
+        for (int i = 0; i < draws; i += V::width) {
+          const V kept = V::load(x.sample(n) + e + i) * V::broadcast(scale);
+          const auto dropped = (U::load(words + i).v >> 8) < U::broadcast(threshold).v;
+          V{dropped ? V::zero().v : kept.v}.store(y.sample(n) + e + i);
+        }
+        continue;
+      }
+      std::int64_t pixel = e / channels;
+      auto c = static_cast<int>(e % channels);
       for (int i = 0; i < count; ++i) {
-        const bool dropped = (word[i % 4][i / 4] >> 8) < threshold;
-        call.output.pixel(n, pixel)[c] = dropped ? 0.0f : x.pixel(n, pixel)[c] * scale;
+        const bool dropped = (words[i] >> 8) < threshold;
+        y.pixel(n, pixel)[c] = dropped ? 0.0f : x.pixel(n, pixel)[c] * scale;
         if (++c == channels) {
           c = 0;
           ++pixel;
@@ -118,19 +138,16 @@ void dropout(const Call<float>& call) {
   });
 }
 
-// --- softmax
-// ----------------------------------------------------------------------------------------------------------
+// --- softmax ---
 
 /// e[i] = exp(e[i]) for a flat array.
 template <class Isa>
 void exp_in_place(float* e, std::ptrdiff_t count) {
   using V = FloatVec<Isa>;
+  using One = Vec<float, 1>;
   std::ptrdiff_t i = 0;
   for (; i + V::width <= count; i += V::width) exp(V::load(e + i)).store(e + i);
-  if (i < count) {
-    const auto left = static_cast<int>(count - i);
-    exp(V::load_partial(e + i, left)).store_partial(e + i, left);
-  }
+  for (; i < count; ++i) exp(One::load(e + i)).store(e + i);
 }
 
 /// Pixels whose channels fit a small buffer: what the kernels over the channels of a pixel take at a time.

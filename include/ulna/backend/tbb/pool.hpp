@@ -62,15 +62,15 @@ void pool(const Call<float>& call, float start, const Combine& combine, const Fi
     for (int column = 0; column < y.shape.width; ++column, to += y.pixel_stride) {
       const PoolAxis::Taps tx = axes.x.taps(column);
       for_channels<Isa::width>(
-          x.shape.channels, [&](auto vec, int c, int count) __attribute__((always_inline)) {
+          x.shape.channels, [&](auto vec, int c) __attribute__((always_inline)) {
             using V = decltype(vec);
             V value = V::broadcast(start);
             for (int i = ty.begin; i < ty.end; ++i) {
               const float* from = pixel_at(x, n, axes.y.pixel(row, i), axes.x.pixel(column, tx.begin)) + c;
               for (int j = tx.begin; j < tx.end; ++j, from += axes.x.dilation * x.pixel_stride)
-                value = combine(value, load<V>(from, count));
+                value = combine(value, V::load(from));
             }
-            store(finish(value), to + c, count);
+            finish(value).store(to + c);
           });
     }
   });
@@ -119,15 +119,15 @@ void max_pool_gradient_disjoint(const Call<float>& call, const PoolAxes& axes) {
             visit(std::ptrdiff_t{axes.y.pixel(row, i)} * x.shape.width + axes.x.pixel(column, j));
       };
       for_channels<Isa::width>(
-          channels, [&](auto vec, int c, int count) __attribute__((always_inline)) {
+          channels, [&](auto vec, int c) __attribute__((always_inline)) {
             using V = decltype(vec);
             V best = V::broadcast(-std::numeric_limits<float>::infinity());
             for_each_tap([&](std::ptrdiff_t q)
-                             __attribute__((always_inline)) { best = max(best, load<V>(x.pixel(n, q) + c, count)); });
-            V rest = load<V>(from + c, count);
+                             __attribute__((always_inline)) { best = max(best, V::load(x.pixel(n, q) + c)); });
+            V rest = V::load(from + c);
             for_each_tap([&](std::ptrdiff_t q) __attribute__((always_inline)) {
-              const V value = load<V>(x.pixel(n, q) + c, count);
-              store(select_less(value, best, V::zero(), rest), dx.pixel(n, q) + c, count);
+              const V value = V::load(x.pixel(n, q) + c);
+              select_less(value, best, V::zero(), rest).store(dx.pixel(n, q) + c);
               rest = select_less(value, best, rest, V::zero());
             });
           });
@@ -147,21 +147,20 @@ void max_pool_gradient(const Call<float>& call) {
   for_each_row<Isa>(dx.batch, dx.shape.height, std::ptrdiff_t{x.shape.width} * channels, [&](int n, int row) {
     for (int column = 0; column < x.shape.width; ++column)
       for_channels<Isa::width>(
-          channels, [&](auto vec, int c, int count) __attribute__((always_inline)) {
+          channels, [&](auto vec, int c) __attribute__((always_inline)) {
             using V = decltype(vec);
-            const V value = load<V>(pixel_at(x, n, row, column) + c, count);
+            const V value = V::load(pixel_at(x, n, row, column) + c);
             V sum = V::zero();
             axes.y.for_each_window(
                 row, [&](int oy, int ti) __attribute__((always_inline)) {
                   axes.x.for_each_window(
                       column, [&](int ox, int tj) __attribute__((always_inline)) {
-                        V share = load<V>(pixel_at(dy, n, oy, ox) + c, count);
+                        V share = V::load(pixel_at(dy, n, oy, ox) + c);
                         const PoolAxis::Taps ty = axes.y.taps(oy);
                         const PoolAxis::Taps tx = axes.x.taps(ox);
                         for (int i = ty.begin; i < ty.end; ++i)
                           for (int j = tx.begin; j < tx.end; ++j) {
-                            const V other =
-                                load<V>(pixel_at(x, n, axes.y.pixel(oy, i), axes.x.pixel(ox, j)) + c, count);
+                            const V other = V::load(pixel_at(x, n, axes.y.pixel(oy, i), axes.x.pixel(ox, j)) + c);
                             if (i < ti || (i == ti && j < tj))
                               share = select_less(other, value, share,
                                                   V::zero());  // an equal tap before q would be the first
@@ -171,7 +170,7 @@ void max_pool_gradient(const Call<float>& call) {
                         sum = sum + share;
                       });
                 });
-            store(sum, dx.row(n, row) + column * dx.pixel_stride + c, count);
+            sum.store(dx.row(n, row) + column * dx.pixel_stride + c);
           });
   });
 }
@@ -187,17 +186,16 @@ void average_pool_gradient(const Call<float>& call) {
   for_each_row<Isa>(dx.batch, dx.shape.height, std::ptrdiff_t{dx.shape.width} * channels, [&](int n, int row) {
     for (int column = 0; column < dx.shape.width; ++column)
       for_channels<Isa::width>(
-          channels, [&](auto vec, int c, int count) __attribute__((always_inline)) {
+          channels, [&](auto vec, int c) __attribute__((always_inline)) {
             using V = decltype(vec);
             V sum = V::zero();
             axes.y.for_each_window(
                 row, [&](int oy, int) __attribute__((always_inline)) {
                   axes.x.for_each_window(
-                      column, [&](int ox, int) __attribute__((always_inline)) {
-                        sum = sum + load<V>(pixel_at(dy, n, oy, ox) + c, count);
-                      });
+                      column, [&](int ox, int)
+                                  __attribute__((always_inline)) { sum = sum + V::load(pixel_at(dy, n, oy, ox) + c); });
                 });
-            store(sum * V::broadcast(scale), dx.row(n, row) + column * dx.pixel_stride + c, count);
+            (sum * V::broadcast(scale)).store(dx.row(n, row) + column * dx.pixel_stride + c);
           });
   });
 }

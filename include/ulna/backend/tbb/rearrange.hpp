@@ -102,13 +102,13 @@ void pad_gradient(const Call<float>& call) {
     for (int column = 0; column < dx.shape.width; ++column, to += dx.pixel_stride) {
       const PaddedReaders xs = padded_readers(column, w.pad_before.width, w.pad_after.width, dx.shape.width, w.border);
       for_channels<Isa::width>(
-          dx.shape.channels, [&](auto vec, int c, int count) __attribute__((always_inline)) {
+          dx.shape.channels, [&](auto vec, int c) __attribute__((always_inline)) {
             using V = decltype(vec);
             V sum = V::zero();
             for (int i = 0; i < ys.count; ++i)
               for (int j = 0; j < xs.count; ++j)
-                sum = sum + load<V>(dy.row(n, ys.position[i]) + xs.position[j] * dy.pixel_stride + c, count);
-            store(sum, to + c, count);
+                sum = sum + V::load(dy.row(n, ys.position[i]) + xs.position[j] * dy.pixel_stride + c);
+            sum.store(to + c);
           });
     }
   });

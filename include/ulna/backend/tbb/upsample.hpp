@@ -22,9 +22,9 @@ void upsample_nearest(const Call<float>& call) {
     float* to = y.row(n, row);
     for (int column = 0; column < x.shape.width; ++column) {
       for_channels<Isa::width>(
-          x.shape.channels, [&](auto vec, int c, int count) __attribute__((always_inline)) {
-            const auto value = load<decltype(vec)>(from + c, count);
-            for (int i = 0; i < factor.width; ++i) store(value, to + i * y.pixel_stride + c, count);
+          x.shape.channels, [&](auto vec, int c) __attribute__((always_inline)) {
+            const auto value = decltype(vec)::load(from + c);
+            for (int i = 0; i < factor.width; ++i) value.store(to + i * y.pixel_stride + c);
           });
       from += x.pixel_stride;
       to += factor.width * y.pixel_stride;
@@ -44,20 +44,19 @@ void upsample_nearest_gradient(const Call<float>& call) {
     float* to = dx.row(n, row);
     for (int column = 0; column < dx.shape.width; ++column, to += dx.pixel_stride)
       for_channels<Isa::width>(
-          dx.shape.channels, [&](auto vec, int c, int count) __attribute__((always_inline)) {
+          dx.shape.channels, [&](auto vec, int c) __attribute__((always_inline)) {
             using V = decltype(vec);
             V sum = V::zero();
             for (int i = 0; i < factor.height; ++i) {
               const float* from = dy.row(n, row * factor.height + i) + column * factor.width * dy.pixel_stride + c;
-              for (int j = 0; j < factor.width; ++j) sum = sum + load<V>(from + j * dy.pixel_stride, count);
+              for (int j = 0; j < factor.width; ++j) sum = sum + V::load(from + j * dy.pixel_stride);
             }
-            store(sum, to + c, count);
+            sum.store(to + c);
           });
   });
 }
 
-// --- bilinear
-// ---------------------------------------------------------------------------------------------------------
+// --- bilinear ---
 
 /// Where along one axis an output pixel samples the input: `weight` of the way from `low` to `high`.
 struct LinearSample {
@@ -107,14 +106,14 @@ void upsample_bilinear(const Call<float>& call) {
       const std::ptrdiff_t left = sx.low * x.pixel_stride;
       const std::ptrdiff_t right = sx.high * x.pixel_stride;
       for_channels<Isa::width>(
-          x.shape.channels, [&](auto vec, int c, int count) __attribute__((always_inline)) {
+          x.shape.channels, [&](auto vec, int c) __attribute__((always_inline)) {
             using V = decltype(vec);
             const auto between = [](V a, V b, float weight) __attribute__((always_inline)) {
               return fma(b, V::broadcast(weight), a * V::broadcast(1.0f - weight));
             };
-            const V a = between(load<V>(upper + left + c, count), load<V>(upper + right + c, count), sx.weight);
-            const V b = between(load<V>(lower + left + c, count), load<V>(lower + right + c, count), sx.weight);
-            store(between(a, b, sy.weight), to + c, count);
+            const V a = between(V::load(upper + left + c), V::load(upper + right + c), sx.weight);
+            const V b = between(V::load(lower + left + c), V::load(lower + right + c), sx.weight);
+            between(a, b, sy.weight).store(to + c);
           });
     }
   });
@@ -175,7 +174,7 @@ void upsample_bilinear_gradient(const Call<float>& call) {
     float* to = dx.row(n, row);
     for (int column = 0; column < dx.shape.width; ++column, to += dx.pixel_stride)
       for_channels<Isa::width>(
-          dx.shape.channels, [&](auto vec, int c, int count) __attribute__((always_inline)) {
+          dx.shape.channels, [&](auto vec, int c) __attribute__((always_inline)) {
             using V = decltype(vec);
             V sum = V::zero();
             for (int i = rows.offset[row]; i < rows.offset[row + 1]; ++i) {
@@ -183,10 +182,10 @@ void upsample_bilinear_gradient(const Call<float>& call) {
                   dy.row(n, rows.first[row] + i - rows.offset[row]) + columns.first[column] * dy.pixel_stride + c;
               V across = V::zero();
               for (int j = columns.offset[column]; j < columns.offset[column + 1]; ++j, from += dy.pixel_stride)
-                across = fma(load<V>(from, count), V::broadcast(columns.weights[j]), across);
+                across = fma(V::load(from), V::broadcast(columns.weights[j]), across);
               sum = fma(across, V::broadcast(rows.weights[i]), sum);
             }
-            store(sum, to + c, count);
+            sum.store(to + c);
           });
   });
 }

@@ -78,30 +78,12 @@ void for_each_row(int batch, int rows, std::ptrdiff_t row_elements, const F& f) 
   });
 }
 
-/// The first n elements, where n is the vector's width wherever that is known when compiling.
-template <class V>
-[[gnu::always_inline]] inline V load(const float* p, int n) {
-  return n == V::width ? V::load(p) : V::load_partial(p, n);
-}
-template <class V>
-[[gnu::always_inline]] inline void store(V x, float* p, int n) {
-  if (n == V::width)
-    x.store(p);
-  else
-    x.store_partial(p, n);
-}
-
-/// Covers the channels of a pixel with whole vectors, then narrower ones: f(V{}, first channel, count). A channel is
+/// Covers the channels of a pixel with whole vectors, then with narrower ones: f(V{}, first channel). A channel is
 /// always computed by the same code.
 template <int Width, class F>
 [[gnu::always_inline]] inline void for_channels(int channels, const F& f, int c = 0) {
-  using V = Vec<float, Width>;
-  for (; c + Width <= channels; c += Width) f(V{}, c, Width);
-  if (c == channels) return;
-  if constexpr (Width > 4)
-    for_channels<Width / 2>(channels, f, c);
-  else
-    f(V{}, c, channels - c);
+  for (; c + Width <= channels; c += Width) f(Vec<float, Width>{}, c);
+  if (Width > 1 && c < channels) for_channels<(Width > 4 ? Width / 2 : 1)>(channels, f, c);
 }
 
 /// Copies `count` pixels.
@@ -114,41 +96,42 @@ void copy_pixels(const float* from, std::ptrdiff_t from_stride, float* to, std::
   }
   for (std::ptrdiff_t p = 0; p < count; ++p, from += from_stride, to += to_stride)
     for_channels<Isa::width>(
-        channels, [&](auto vec, int c, int n)
-                      __attribute__((always_inline)) { store(load<decltype(vec)>(from + c, n), to + c, n); });
+        channels, [&](auto vec, int c) __attribute__((always_inline)) { decltype(vec)::load(from + c).store(to + c); });
 }
 
 /// y[e] = f(sample, lane, x values at e) for every element e. `lane` tells the channel as `Lanes` does.
-/// f gets N vectors and must treat lanes alike: the last vector of a row is partly padding.
+/// f gets N vectors of any width and must treat their lanes alike.
 template <class Isa, std::size_t N, class F>
 void map_elements(const Tensor<float>& y, const Operands<N>& x, const Lanes& lanes, const F& f) {
-  using V = FloatVec<Isa>;
-  constexpr int width = V::width;
   const bool dense = all_dense(x) && y.pixel_stride == y.shape.channels;
-
-  const auto run = [&](int n, float* out, const std::array<const float*, N>& in, std::ptrdiff_t length) {
-    for (std::ptrdiff_t e = 0; e < length; e += lanes.period) {
-      const auto count = static_cast<int>(std::min<std::ptrdiff_t>(lanes.period, length - e));
-      V v[N];
-      int lane = 0;
-      for (; lane + width <= count; lane += width) {
-        for (std::size_t i = 0; i < N; ++i) v[i] = V::load(in[i] + e + lane);
-        f(n, lane, v).store(out + e + lane);
-      }
-      if (lane < count) {
-        for (std::size_t i = 0; i < N; ++i) v[i] = V::load_partial(in[i] + e + lane, count - lane);
-        f(n, lane, v).store_partial(out + e + lane, count - lane);
-      }
-    }
-  };
   for_each_block<Isa>(y, [&](int n, Range pixels) {
-    const std::ptrdiff_t channels = y.shape.channels;
-    const std::ptrdiff_t rows = dense ? 1 : pixels.size();
-    const std::ptrdiff_t length = dense ? pixels.size() * channels : channels;
-    for (std::ptrdiff_t p = pixels.begin; p < pixels.begin + rows; ++p) {
-      std::array<const float*, N> in{};
-      for (std::size_t i = 0; i < N; ++i) in[i] = x[i]->pixel(n, p);
-      run(n, y.pixel(n, p), in, length);
+    const int channels = y.shape.channels;
+    float* out = y.pixel(n, pixels.begin);
+    std::array<const float*, N> in{};
+    for (std::size_t i = 0; i < N; ++i) in[i] = x[i]->pixel(n, pixels.begin);
+
+    const auto at = [&](auto vec, std::ptrdiff_t e, int lane) __attribute__((always_inline)) {
+      decltype(vec) v[N];
+      for (std::size_t i = 0; i < N; ++i) v[i] = decltype(vec)::load(in[i] + e);
+      f(n, lane, v).store(out + e);
+    };
+    if (dense) {
+      const std::ptrdiff_t length = pixels.size() * channels;
+      for (std::ptrdiff_t e = 0; e < length; e += lanes.period) {
+        const auto count = static_cast<int>(std::min<std::ptrdiff_t>(lanes.period, length - e));
+        for_channels<Isa::width>(
+            count, [&](auto vec, int lane) __attribute__((always_inline)) { at(vec, e + lane, lane); });
+      }
+    } else {
+      for_channels<Isa::width>(
+          channels, [&](auto vec, int c) __attribute__((always_inline)) {
+            using V = decltype(vec);
+            for (std::ptrdiff_t p = 0; p < pixels.size(); ++p) {
+              V v[N];
+              for (std::size_t i = 0; i < N; ++i) v[i] = V::load(in[i] + p * x[i]->pixel_stride + c);
+              f(n, c, v).store(out + p * y.pixel_stride + c);
+            }
+          });
     }
   });
 }
@@ -158,14 +141,12 @@ template <class Isa, std::size_t N, class F>
 void map_elements(const Tensor<float>& y, const Operands<N>& x, const F& f) {
   constexpr int whole = 1 << 30;  // a row of any length is one period
   map_elements<Isa>(
-      y, x,
-      Lanes{y.shape.channels, whole, whole}, [&](int, int, const FloatVec<Isa>* v) __attribute__((always_inline)) {
+      y, x, Lanes{y.shape.channels, whole, whole}, [&](int, int, const auto* v) __attribute__((always_inline)) {
         return f(v);
       });
 }
 
-// --- sums over pixels
-// -------------------------------------------------------------------------------------------------
+// --- sums over pixels ---
 
 /// Reductions compute on half vectors of float and sum in whole vectors of double: no cancellation to think about.
 template <class Isa>
@@ -220,7 +201,9 @@ void sum_pixels(const Operands<N>& x, const Lanes& lanes, int n, Range pixels, d
                                                                                  : rows);
     V v[N];
     const auto add = [&](std::ptrdiff_t r, int g, int count) __attribute__((always_inline)) {
-      for (std::size_t i = 0; i < N; ++i) v[i] = load<V>(base[i] + r * stride[i] + lane + g * width, count);
+      for (std::size_t i = 0; i < N; ++i)
+        v[i] = count == width ? V::load(base[i] + r * stride[i] + lane + g * width)
+                              : V::load_partial(base[i] + r * stride[i] + lane + g * width, count);
       f(n, lane + g * width, v, sum[g]);
     };
     std::ptrdiff_t r = top;

@@ -66,7 +66,7 @@ struct ConvolutionPlan {
   static constexpr int W = Isa::width;
   static constexpr std::ptrdiff_t weight_floats = 76'000;  // 9 taps x 128 channels x 64 outputs stay in a 1 MB L2 cache
   static constexpr std::ptrdiff_t ring_floats = 100'000;   // so does this beside it
-  static constexpr int most_outputs = 64;
+  static constexpr int least_outputs = 64;
 
   AxisMap<Isa> y, x;
   int batch, channels, outputs, taps;
@@ -114,11 +114,14 @@ struct ConvolutionPlan {
  private:
   void plan_blocks() {
     lanes_along_x = outputs <= W / 2;
-    output_block = lanes_along_x ? outputs : std::min((outputs + W - 1) / W * W, most_outputs);
-    const std::ptrdiff_t fitting = weight_floats / (std::ptrdiff_t{taps} * most_outputs);
+    const std::ptrdiff_t fitting = weight_floats / (std::ptrdiff_t{taps} * least_outputs);
     const int most_channels = static_cast<int>(std::max<std::ptrdiff_t>(fitting / 16 * 16, 16));
     const int blocks = (channels + most_channels - 1) / most_channels;
     channel_block = std::min(channels, ((channels + blocks - 1) / blocks + 15) / 16 * 16);
+    // the more outputs, the less often the input is packed
+    const std::ptrdiff_t outputs_fitting = weight_floats / (std::ptrdiff_t{taps} * channel_block) / least_outputs;
+    const int most_outputs = static_cast<int>(std::clamp<std::ptrdiff_t>(outputs_fitting, 1, 8)) * least_outputs;
+    output_block = lanes_along_x ? outputs : std::min((outputs + W - 1) / W * W, most_outputs);
   }
 
   void plan_tiles() {

@@ -89,11 +89,13 @@ class RegisterBlocks {
   /// The widest block, in vectors, that is not wider than `vectors`.
   static constexpr int widest(int vectors) { return vectors >= most_vectors ? most_vectors : vectors >= 2 ? 2 : 1; }
 
-  /// How many of `left` rows the next block takes: blocks of about equal height, since low ones waste loads.
+  /// How many of `left` rows the next block takes. Blocks of about equal height: low ones wait for their own sums.
   static constexpr int next_rows(int vectors, int left) {
     const int most = (Isa::registers == 32 ? 24 : 12) / vectors;
     const int blocks = (left + most - 1) / most;
-    return rounded((left + blocks - 1) / blocks);
+    const int height = rounded((left + blocks - 1) / blocks);
+    const bool leaves_a_low_one = blocks == 1 && height < left && left - height < 4;
+    return leaves_a_low_one ? rounded((left + 1) / 2) : height;
   }
 
   static OuterProductsKernel kernel(int vectors, int rows) {

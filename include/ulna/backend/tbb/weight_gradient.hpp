@@ -22,7 +22,8 @@ class WeightGradientTask {
       : call_(call), plan_(plan) {
     sums_ = reinterpret_cast<float*>(scratch);
     large_ = reinterpret_cast<float*>(scratch += plan.sum_bytes());
-    small_ = reinterpret_cast<float*>(scratch += plan.large_bytes());
+    unfolded_ = reinterpret_cast<float*>(scratch += plan.large_bytes());
+    small_ = reinterpret_cast<float*>(scratch += plan.unfolded_bytes());
     row_offset_ = reinterpret_cast<std::ptrdiff_t*>(scratch += plan.small_bytes());
     lane_offset_ = reinterpret_cast<std::ptrdiff_t*>(scratch += plan.table_bytes());
   }
@@ -36,10 +37,8 @@ class WeightGradientTask {
     const Range chunks = part_of(plan_.chunks(), plan_.bands, band);
     for (std::ptrdiff_t chunk = chunks.begin; chunk < chunks.end; ++chunk) {
       locate(static_cast<int>(chunk));
-      if (plan_.unfolded)
-        unfold_large();
-      else
-        pack_large();
+      pack_large();
+      if (plan_.unfolded) unfold_large();
       pack_small();
       multiply(chunk > chunks.begin);
     }
@@ -66,16 +65,20 @@ class WeightGradientTask {
     for (std::ptrdiff_t i = 0; i < count; ++i) to[i] = 0.0f;
   }
 
+  /// Packs `valid` channels of consecutive pixels, with zeros up to `padded`.
+  static void copy_pixels(const float* from, std::ptrdiff_t from_step, float* to, int pixels, int valid, int padded) {
+    if (from_step == valid && valid == padded) return copy(from, to, pixels * valid, pixels * valid);
+    for (int x = 0; x < pixels; ++x, from += from_step, to += padded) copy(from, to, valid, padded);
+  }
+
   void pack_small() {
     const Tensor<float>& in = call_.input[1];
     const int c0 = plan_.rows_are_large ? lane0_ : row0_;
     const int valid = plan_.rows_are_large ? lanes_ : rows_;
-    const int padded = plan_.small_channels;
-    float* to = small_;
-    for (int y = 0; y < height_; ++y) {
-      const float* from = in.row(sample_, y0_ + y) + x0_ * in.pixel_stride + c0;
-      for (int x = 0; x < width_; ++x, from += in.pixel_stride, to += padded) copy(from, to, valid, padded);
-    }
+    const std::ptrdiff_t row = std::ptrdiff_t{width_} * plan_.small_channels;
+    for (int y = 0; y < height_; ++y)
+      copy_pixels(in.row(sample_, y0_ + y) + x0_ * in.pixel_stride + c0, in.pixel_stride, small_ + y * row, width_,
+                  valid, plan_.small_channels);
   }
 
   /// The pixels of `large` under the windows of the chunk, zeros outside the image.
@@ -83,7 +86,7 @@ class WeightGradientTask {
     const Tensor<float>& in = call_.input[0];
     const Window& w = plan_.window;
     const int c0 = plan_.rows_are_large ? row0_ : lane0_;
-    const int valid = plan_.rows_are_large ? rows_ : lanes_;
+    const int valid = plan_.unfolded ? plan_.large_channels : plan_.rows_are_large ? rows_ : lanes_;
     const int padded = plan_.large_channels;
     const int first_x = x0_ * w.stride.width - w.pad_before.width;
     const int first_y = y0_ * w.stride.height - w.pad_before.height;
@@ -98,48 +101,54 @@ class WeightGradientTask {
         continue;
       }
       clear(to, std::ptrdiff_t{begin} * padded);
-      const float* from = in.row(sample_, iy) + (first_x + begin) * in.pixel_stride + c0;
-      for (int x = begin; x < end; ++x, from += in.pixel_stride)
-        copy(from, to + std::ptrdiff_t{x} * padded, valid, padded);
+      copy_pixels(in.row(sample_, iy) + (first_x + begin) * in.pixel_stride + c0, in.pixel_stride,
+                  to + std::ptrdiff_t{begin} * padded, end - begin, valid, padded);
       clear(to + std::ptrdiff_t{end} * padded, std::ptrdiff_t{plan_.large_width - end} * padded);
     }
   }
 
-  /// Each pixel of the chunk with the (tap, channel) pairs that it meets, zeros outside the image.
+  /// Each pixel of the chunk with the (tap, channel) pairs that it meets, as if they were channels.
   void unfold_large() {
-    const Tensor<float>& in = call_.input[0];
     const Window& w = plan_.window;
-    const int channels = in.shape.channels;
-    for (int r = 0; r < rows_; ++r) {
-      const int tap = (row0_ + r) / channels;
-      const int dy = tap / w.kernel.width * w.dilation.height - w.pad_before.height;
-      const int dx = tap % w.kernel.width * w.dilation.width - w.pad_before.width;
-      for (int y = 0; y < height_; ++y) {
-        const int iy = (y0_ + y) * w.stride.height + dy;
-        const bool inside = iy >= 0 && iy < in.shape.height;
-        const float* from = inside ? in.row(sample_, iy) + (row0_ + r) % channels : nullptr;
-        float* to = large_ + std::ptrdiff_t{y} * plan_.large_width * plan_.large_channels + r;
-        for (int x = 0; x < width_; ++x, to += plan_.large_channels) {
-          const int ix = (x0_ + x) * w.stride.width + dx;
-          *to = inside && ix >= 0 && ix < in.shape.width ? from[ix * in.pixel_stride] : 0.0f;
-        }
-      }
+    const int channels = plan_.large_channels;
+    const bool joined = w.dilation.width == 1;  // the taps of a kernel row are consecutive in the packed chunk
+    const int run = joined ? w.kernel.width * channels : channels;
+    const int runs = joined ? 1 : w.kernel.width;
+    const std::ptrdiff_t run_step = std::ptrdiff_t{w.dilation.width} * channels;
+    const std::ptrdiff_t large_row = std::ptrdiff_t{plan_.large_width} * channels;
+    const std::ptrdiff_t from_step = std::ptrdiff_t{w.stride.width} * channels;
+    for (int y = 0; y < height_; ++y) {
+      float* to = unfolded_ + std::ptrdiff_t{y} * width_ * plan_.unfolded_channels;
+      for (int ky = 0; ky < w.kernel.height; ++ky)
+        for (int i = 0; i < runs; ++i, to += run)
+          copy_runs(large_ + (y * w.stride.height + ky * w.dilation.height) * large_row + i * run_step, from_step, to,
+                    run);
     }
+  }
+
+  /// One run for each pixel of a row. Runs are a few floats long, so vectors are short; they are copied whole, since
+  /// what is written too far is overwritten by the next run.
+  void copy_runs(const float* from, std::ptrdiff_t from_step, float* to, int run) const {
+    using Four = Vec<float, 4>;
+    for (int j = 0; j < run; j += Four::width)
+      for (int x = 0; x < width_; ++x)
+        Four::load(from + x * from_step + j).store(to + x * std::ptrdiff_t{plan_.unfolded_channels} + j);
   }
 
   /// sums[tap][row][lane] (+)= the outer products of the chunk's pixels.
   void multiply(bool accumulate) {
     const Window& w = plan_.window;
+    const int channels = plan_.unfolded ? plan_.unfolded_channels : plan_.large_channels;
     const int stride_y = plan_.unfolded ? 1 : w.stride.height;
     const int stride_x = plan_.unfolded ? 1 : w.stride.width;
-    const std::ptrdiff_t large_row = std::ptrdiff_t{plan_.large_width} * plan_.large_channels;
+    const std::ptrdiff_t large_row = std::ptrdiff_t{plan_.unfolded ? width_ : plan_.large_width} * channels;
     std::ptrdiff_t* large_offset = plan_.rows_are_large ? row_offset_ : lane_offset_;
     std::ptrdiff_t* small_offset = plan_.rows_are_large ? lane_offset_ : row_offset_;
     for (int y = 0; y < height_; ++y) {
       large_offset[y] = y * stride_y * large_row;
       small_offset[y] = std::ptrdiff_t{y} * width_ * plan_.small_channels;
     }
-    const std::ptrdiff_t large_step = std::ptrdiff_t{stride_x} * plan_.large_channels;
+    const std::ptrdiff_t large_step = std::ptrdiff_t{stride_x} * channels;
     OuterProducts p;
     p.a_offset = row_offset_;
     p.b_offset = lane_offset_;
@@ -150,8 +159,9 @@ class WeightGradientTask {
     p.sum_step = plan_.lane_block;
     p.accumulate = accumulate;
     for (int tap = 0; tap < plan_.sum_taps; ++tap) {
-      const float* large = large_ + tap / w.kernel.width * w.dilation.height * large_row +
-                           tap % w.kernel.width * w.dilation.width * plan_.large_channels;
+      const float* large = (plan_.unfolded ? unfolded_ : large_) +
+                           tap / w.kernel.width * w.dilation.height * large_row +
+                           tap % w.kernel.width * w.dilation.width * channels;
       const float* a = plan_.rows_are_large ? large : small_;
       const float* b = plan_.rows_are_large ? small_ : large;
       for (int l = 0; l < lanes_;) {
@@ -169,7 +179,7 @@ class WeightGradientTask {
     }
   }
 
-  /// Distance in the gradient from one row, and from one lane, to the next; and the place of a tap's first.
+  /// The sums to where the gradient keeps them.
   void write(float* target, bool accumulate) const {
     const bool swapped = call_.node->swap_channels;
     const std::ptrdiff_t fastest = swapped ? plan_.large.channels : plan_.small.channels;
@@ -195,6 +205,7 @@ class WeightGradientTask {
   const WeightGradientPlan<Isa>& plan_;
   float* sums_;
   float* large_;
+  float* unfolded_;
   float* small_;
   std::ptrdiff_t* row_offset_;
   std::ptrdiff_t* lane_offset_;

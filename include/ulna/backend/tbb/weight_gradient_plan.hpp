@@ -32,7 +32,8 @@ struct WeightGradientPlan {
   bool unfolded;        ///< rows are (tap, channel of large) pairs: few channels would leave the registers empty
   int rows, lanes;      ///< in all
   int row_block, lane_block;
-  int sum_taps;  ///< taps that a task loops over: 1 if unfolded
+  int unfolded_channels;  ///< from one pixel of the unfolded chunk to the next: room to copy in vectors of four
+  int sum_taps;           ///< taps that a task loops over: 1 if unfolded
   int chunk_width, chunk_height, chunks_x, chunks_y;
   int large_width, large_height, large_channels, small_channels;  ///< of a packed chunk
   int bands;
@@ -57,10 +58,15 @@ struct WeightGradientPlan {
   std::size_t sum_bytes() const { return floats(sums()); }
   std::size_t large_bytes() const { return floats(std::ptrdiff_t{large_height} * large_width * large_channels + W); }
   std::size_t small_bytes() const { return floats(std::ptrdiff_t{chunk_height} * chunk_width * small_channels + W); }
+  std::size_t unfolded_bytes() const {
+    return unfolded ? floats(std::ptrdiff_t{chunk_height} * chunk_width * unfolded_channels + W) : 0;
+  }
   std::size_t table_bytes() const {
     return aligned_bytes(static_cast<std::size_t>(chunk_height) * sizeof(std::ptrdiff_t));
   }
-  std::size_t thread_bytes() const { return sum_bytes() + large_bytes() + small_bytes() + 2 * table_bytes(); }
+  std::size_t thread_bytes() const {
+    return sum_bytes() + large_bytes() + unfolded_bytes() + small_bytes() + 2 * table_bytes();
+  }
   std::size_t band_bytes() const { return bands > 1 ? floats(gradient_size()) : 0; }
 
  private:
@@ -72,13 +78,15 @@ struct WeightGradientPlan {
     const int fastest = swapped ? large.channels : small.channels;
     const int other = swapped ? small.channels : large.channels;
     if (fastest < W && other > fastest) rows_are_large = !rows_are_large;
-    unfolded = rows_are_large && large.channels <= 4 && taps > 1;
+    unfolded = rows_are_large && large.channels <= 4 && taps > 1 && taps * large.channels <= 1024;
     rows = (rows_are_large ? large.channels : small.channels) * (unfolded ? taps : 1);
     lanes = rows_are_large ? small.channels : large.channels;
     sum_taps = unfolded ? 1 : taps;
     lane_block = std::min((lanes + W - 1) / W * W, most_channels);
     const std::ptrdiff_t fitting = most_sums / (std::ptrdiff_t{sum_taps} * lane_block);
     row_block = std::min(rows, static_cast<int>(std::clamp<std::ptrdiff_t>(fitting, 12, most_channels)));
+    if (unfolded) row_block = rows;
+    unfolded_channels = rows + 3;
   }
 
   void plan_chunks() {
@@ -89,11 +97,7 @@ struct WeightGradientPlan {
     chunk_height = (small.height + chunks_y - 1) / chunks_y;
     large_height = (chunk_height - 1) * window.stride.height + span_of(window.kernel.height, window.dilation.height);
     large_width = (chunk_width - 1) * window.stride.width + span_of(window.kernel.width, window.dilation.width);
-    if (unfolded) {
-      large_height = chunk_height;
-      large_width = chunk_width;
-    }
-    large_channels = rows_are_large ? row_block : lane_block;
+    large_channels = unfolded ? large.channels : rows_are_large ? row_block : lane_block;
     small_channels = rows_are_large ? lane_block : row_block;
   }
 

@@ -172,7 +172,7 @@ inline void write_pictures(const std::string& folder, const TrainingData& data,
   ulna::write_png(folder + "/loss.png",
                   report::render({.title = "training loss",
                                   .x_label = "step",
-                                  .y_label = "cross-entropy + 1 - Dice",
+                                  .y_label = "loss",
                                   .series = {{"each batch", steps, losses, true},
                                              {"smoothed", steps, report::smoothed(losses), false}}}));
 }

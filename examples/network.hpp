@@ -10,7 +10,7 @@
 namespace example {
 
 inline constexpr int width = 16;
-inline constexpr int crop = 128;
+inline constexpr int crop = 256;
 inline constexpr int largest_class_count = 4;
 
 template <int Classes>

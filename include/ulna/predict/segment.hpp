@@ -231,15 +231,12 @@ class Segmenter {
                               static_cast<std::size_t>(P::input_shape.channels)});
 };
 
-/// The program that `segment` runs for a tile: the model's network on `Tile` pixels square.
+/// The program that `segment` runs for a tile: the model's network on `Tile` pixels square, or on a good tile.
 template <class ModelType, int Tile = 0>
-using TileProgram = Program<
-    typename ModelType::Program::Network,
-    Image<ModelType::Program::input_shape.channels,
-          Tile != 0 ? Tile
-                    : default_tile<typename ModelType::Program::Network>(ModelType::Program::input_shape.channels),
-          Tile != 0 ? Tile
-                    : default_tile<typename ModelType::Program::Network>(ModelType::Program::input_shape.channels)>>;
+using TileProgram = Program<typename ModelType::Program::Network,
+                            Image<ModelType::Program::input_shape.channels,
+                                  Tile != 0 ? Tile : default_tile<typename ModelType::Program>(Axis::height),
+                                  Tile != 0 ? Tile : default_tile<typename ModelType::Program>(Axis::width)>>;
 
 /// Class indices of an image of any size: `segment<cpu::Tbb<float>>(model, image)`. For many images keep a Segmenter.
 template <Backend B, int Tile = 0, class ModelType>

@@ -56,18 +56,14 @@ constexpr int mirrored(int i, int n) {
   return i < n ? i : period - i;
 }
 
-/// A good square tile for a network: about five halos wide (two thirds of the work is useful), and one that fits its
-/// rules.
-template <class Net>
-constexpr int default_tile(int channels) {
-  constexpr int probe = 64;
-  int fitting = probe;
-  while (!detail::size_fits<Net>({channels, 1, probe, probe}, fitting)) ++fitting;
-  const Builder b = detail::lower_network<Net>({channels, 1, fitting, fitting}, Mode::inference);
-  const int wanted = (5 * halo_of(b.graph).pixels + 63) / 64 * 64;
-  int tile = wanted < probe ? probe : wanted;
-  while (!detail::size_fits<Net>({channels, 1, tile, tile}, tile)) ++tile;
-  return tile;
+/// A good tile extent along an axis for the network of program P: about five halos wide (two thirds of the work is
+/// useful). It differs from the extent of P by a multiple of the alignment, so it breaks no rule that P keeps.
+template <class P>
+constexpr int default_tile(Axis axis) {
+  const int extent = along(P::input_shape.extent(), axis);
+  const int wanted = std::max(64, (5 * P::halo.pixels + 63) / 64 * 64);
+  const int beyond = wanted - extent;
+  return extent - floor_div(-beyond, P::alignment) * P::alignment;
 }
 
 }  // namespace ulna

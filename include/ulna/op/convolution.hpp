@@ -31,6 +31,38 @@ constexpr Value convolution(Builder& b, Value x, Value weight, Value bias, const
   return b.append(node);
 }
 
+namespace detail {
+
+/// The gradients of a convolution, or of a transposed one: each is the other's gradient by the input, and in the
+/// gradient by the weight the larger and the smaller map change roles.
+constexpr void convolution_backward(Backward& d, const Node& n, int id, Value dy, bool transposed) {
+  dy = activation_backward(d, n, id, dy);
+  const int x = n.input[0];
+  const int w = n.input[1];
+  const int bias = n.input[2];
+  if (d.wanted(bias)) {
+    Node g{.op = Op::bias_gradient, .shape = d.b.graph.nodes[bias].shape, .input = {dy.id, -1, -1, -1, -1, -1}};
+    d.contribute_parameter(bias, g);
+  }
+  if (d.wanted(w)) {
+    Node g{.op = Op::convolution_weight_gradient, .shape = d.b.graph.nodes[w].shape};
+    g.input[0] = transposed ? dy.id : x;
+    g.input[1] = transposed ? x : dy.id;
+    g.window = n.window;
+    g.swap_channels = transposed;
+    d.contribute_parameter(w, g);
+  }
+  if (d.wanted(x)) {
+    Node g{.op = transposed ? Op::convolution : Op::transposed_convolution,
+           .shape = d.b.graph.nodes[x].shape,
+           .input = {dy.id, w, -1, -1, -1, -1}};
+    g.window = n.window;
+    g.swap_channels = true;
+    d.contribute(x, d.append(g));
+  }
+}
+
+}  // namespace detail
 }  // namespace op
 
 template <>
@@ -38,27 +70,7 @@ struct OpRule<Op::convolution> : OpDefaults {
   static constexpr const char* name = "convolution";
 
   static constexpr void differentiate(Backward& d, const Node& n, int id, Value dy) {
-    dy = op::activation_backward(d, n, id, dy);
-    const int x = n.input[0];
-    const int w = n.input[1];
-    const int bias = n.input[2];
-    if (d.wanted(bias)) {
-      Node g{.op = Op::bias_gradient, .shape = d.b.graph.nodes[bias].shape, .input = {dy.id, -1, -1, -1, -1, -1}};
-      d.contribute_parameter(bias, g);
-    }
-    if (d.wanted(w)) {
-      Node g{.op = Op::convolution_weight_gradient,
-             .shape = d.b.graph.nodes[w].shape,
-             .input = {x, dy.id, -1, -1, -1, -1}};
-      g.window = n.window;
-      d.contribute_parameter(w, g);
-    }
-    if (d.wanted(x)) {
-      Node g{.op = Op::transposed_convolution, .shape = d.b.graph.nodes[x].shape, .input = {dy.id, w, -1, -1, -1, -1}};
-      g.window = n.window;
-      g.swap_channels = true;
-      d.contribute(x, d.append(g));
-    }
+    op::detail::convolution_backward(d, n, id, dy, false);
   }
 
   static constexpr std::int64_t macs(const auto& graph, const Node& n) {

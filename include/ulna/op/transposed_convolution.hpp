@@ -6,7 +6,7 @@
 #pragma once
 
 #include "ulna/graph/differentiate.hpp"
-#include "ulna/op/activation.hpp"
+#include "ulna/op/convolution.hpp"
 #include "ulna/op/rule.hpp"
 
 namespace ulna {
@@ -36,28 +36,7 @@ struct OpRule<Op::transposed_convolution> : OpDefaults {
   static constexpr const char* name = "transposed_convolution";
 
   static constexpr void differentiate(Backward& d, const Node& n, int id, Value dy) {
-    dy = op::activation_backward(d, n, id, dy);
-    const int x = n.input[0];
-    const int w = n.input[1];
-    const int bias = n.input[2];
-    if (d.wanted(bias)) {
-      Node g{.op = Op::bias_gradient, .shape = d.b.graph.nodes[bias].shape, .input = {dy.id, -1, -1, -1, -1, -1}};
-      d.contribute_parameter(bias, g);
-    }
-    if (d.wanted(w)) {
-      Node g{.op = Op::convolution_weight_gradient,
-             .shape = d.b.graph.nodes[w].shape,
-             .input = {dy.id, x, -1, -1, -1, -1}};
-      g.window = n.window;
-      g.swap_channels = true;
-      d.contribute_parameter(w, g);
-    }
-    if (d.wanted(x)) {
-      Node g{.op = Op::convolution, .shape = d.b.graph.nodes[x].shape, .input = {dy.id, w, -1, -1, -1, -1}};
-      g.window = n.window;
-      g.swap_channels = true;
-      d.contribute(x, d.append(g));
-    }
+    op::detail::convolution_backward(d, n, id, dy, true);
   }
 
   static constexpr std::int64_t macs(const auto& graph, const Node& n) {

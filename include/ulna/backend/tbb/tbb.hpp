@@ -105,7 +105,10 @@ class Tbb<float, Isa> {
     else if constexpr (op == Op::soft_dice) return &tbb_kernels::soft_dice<Isa>;
     else if constexpr (op == Op::soft_dice_gradient) return &tbb_kernels::soft_dice_gradient<Isa>;
     else if constexpr (op == Op::weighted_sum) return &tbb_kernels::weighted_sum<Isa>;
-    else return nullptr;
+    else {
+      static_assert(op == Op::input || op == Op::parameter || op == Op::slice, "Ulna: this op has no Tbb kernel");
+      return nullptr;
+    }
     // clang-format on
   }
 
@@ -149,5 +152,7 @@ class Tbb<float, Isa> {
  private:
   std::shared_ptr<tbb::task_arena> arena_;
 };
+
+static_assert(Backend<Tbb<float>>);
 
 }  // namespace ulna::cpu

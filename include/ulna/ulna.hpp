@@ -18,4 +18,5 @@
 #include "ulna/train/checkpoint.hpp"
 #include "ulna/train/fit.hpp"
 #include "ulna/train/trainer.hpp"
+#include "ulna/train/weight_average.hpp"
 #include "ulna/weights/model_file.hpp"

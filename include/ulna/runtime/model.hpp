@@ -2,6 +2,7 @@
 // The numbers of a network: its parameters and running statistics, in flat buffers.
 #pragma once
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstdint>
@@ -40,6 +41,14 @@ class Model {
   explicit Model(Seed seed = {}, Initialization how = Initialization::he_normal)
       : parameters_(static_cast<std::size_t>(P::parameter_count)), state_(static_cast<std::size_t>(P::state_count)) {
     initialize(seed, how);
+  }
+
+  /// Another model with the same numbers.
+  Model copy() const {
+    Model twin;
+    std::copy(parameters().begin(), parameters().end(), twin.mutable_parameters().begin());
+    std::copy(state().begin(), state().end(), twin.mutable_state().begin());
+    return twin;
   }
 
   /// The network's graph: names and layouts of parameters.

@@ -57,6 +57,6 @@ int main(int argc, char** argv) try {
   const auto weights = ulna::safetensors::File::open(arguments.weights);
   example::with_classes(classes_of(weights), [&]<int Classes>() { segment<Classes>(weights, arguments); });
 } catch (const ulna::Error& error) {
-  std::cerr << "segment: " << error.what() << '\n';
+  std::cerr << "error: " << error.what() << '\n';
   return 1;
 }

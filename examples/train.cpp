@@ -168,6 +168,6 @@ int main(int argc, char** argv) try {
   const int classes = data.classes;
   example::with_classes(classes, [&]<int Classes>() { run<Classes>(std::move(data), arguments); });
 } catch (const std::exception& error) {
-  std::cerr << "train: " << error.what() << '\n';
+  std::cerr << "error: " << error.what() << '\n';
   return 1;
 }

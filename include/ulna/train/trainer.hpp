@@ -39,7 +39,7 @@ constexpr Diagnostic diagnose_labels() {
     d.found = found;
     d.required = required;
     d.sentence << network_name<typename P::Network>() << "/loss: the labels have " << what << " " << found
-               << ", the network's output has " << required << "; declare Labels<" << Needed::classes << ", "
+               << ", the output has " << required << "; declare Labels<" << Needed::classes << ", "
                << Needed::shape.height << ", " << Needed::shape.width << ">";
   };
   if (L::shape.height != Needed::shape.height)

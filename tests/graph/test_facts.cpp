@@ -155,8 +155,6 @@ static_assert(Program<Plain<16, 3>, Image<3, 64, 64>>::macs == unet_macs(3, 16, 
 
 template <class Net, int Extent = 64, int Channels = 1>
 constexpr Halo halo = Program<Net, Image<Channels, Extent, Extent>>::halo;
-template <class Net, int Extent = 64>
-constexpr int radius = Program<Net, Image<1, Extent, Extent>>::receptive_radius;
 
 template <int Depth, int Halo, int Radius>
 constexpr bool sees() {

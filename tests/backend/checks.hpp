@@ -23,6 +23,10 @@ inline bool is_loss(Op op) {
   return op == Op::cross_entropy || op == Op::binary_cross_entropy || op == Op::soft_dice || op == Op::weighted_sum;
 }
 
+/// A type for a function: compared instead of addresses, which GCC refuses in constant expressions under sanitizers.
+template <auto Function>
+struct Holds {};
+
 /// Appends the backward graph of y, given the leaf that holds its gradient dy (a loss needs none): what
 /// ulna::differentiate does for a loss. `image`: a leaf to take the gradient by beside all parameters, -1: none.
 /// Returns the gradient by that image.
@@ -40,7 +44,7 @@ inline Value append_gradient(Builder& b, Value y, Value dy, int image) {
     if (!reached || is_leaf(n.op) || !d.wanted(id)) continue;
     with_op(n.op, [&]<Op op>() {
       using Rule = OpRule<op>;
-      if constexpr (&Rule::differentiate != &OpDefaults::differentiate)
+      if constexpr (!std::same_as<Holds<&Rule::differentiate>, Holds<&OpDefaults::differentiate>>)
         Rule::differentiate(d, n, id, d.gradient(id));
       else
         FAIL_CHECK("no gradient rule for " << Rule::name);

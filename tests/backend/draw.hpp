@@ -99,7 +99,7 @@ class Draw {
 
   Value logits(int class_count) {
     classes = class_count;
-    return image(class_count, extent({1, 2, 2}));
+    return image(class_count, extent(large ? Extent{1, 90, 70} : Extent{1, 2, 2}));
   }
   Value labels(Value logits) {
     const Value v = b.input(shape_of(1, b.shape(logits).extent()));

@@ -19,7 +19,7 @@ template <class T>
 struct Tensor {
   T* data = nullptr;
   Shape shape{};
-  int batch = 0;
+  int batch = 0;  ///< samples; 1 for a value that is not per sample
   std::ptrdiff_t pixel_stride = 0;
   std::ptrdiff_t sample_stride = 0;
 

@@ -3,8 +3,9 @@
 //
 // forward      y[p][k] = act( bias[k] + sum over taps t, channels c of x[p stride + t dilation - pad][c] w[t][c][k] )
 // by the input dx = transposed convolution of dy with the same window and the weight's channel axes swapped
-// With swap_channels the weight is stored [t][k][c] (a transposed convolution's weight, when this is its input
-// gradient). by the weight dw[t][c][k] = sum over samples, p of x[p stride + t dilation - pad][c] dy[p][k]
+// by the weight dw[t][c][k] = sum over samples, p of x[p stride + t dilation - pad][c] dy[p][k]
+//
+// With swap_channels the weight is stored [t][k][c] (a transposed convolution's, of which this is the input gradient).
 #pragma once
 
 #include "ulna/graph/differentiate.hpp"

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: MIT
-// Batch, instance and group normalisation: one set of ops, told apart by which pixels share statistics
-// (NormAttributes).
+// Batch, instance and group normalisation: ops told apart by which pixels share statistics (NormAttributes).
 //
-// moments    record {2 G}: mean of each of G groups, then their biased variances; one record a sample, or one for the
-// batch normalize  y = act( gamma (x - mean) / sqrt(variance + epsilon) + beta ), gamma = 1 and beta = 0 where absent
-// Group g holds channels [g C / G, (g + 1) C / G). Sums are accumulated in double or with a shift: variances must not
-// cancel.
+// moments    record {2 G}: mean of each of G groups, then their biased variances; one record a sample, or a batch
+// normalize  y = act( gamma (x - mean) / sqrt(variance + epsilon) + beta ), gamma = 1 and beta = 0 where absent
+//
+// Group g holds channels [g C / G, (g + 1) C / G). Variances must not cancel: sums are in double, or shifted.
 #pragma once
 
 #include "ulna/graph/differentiate.hpp"

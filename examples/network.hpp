@@ -10,15 +10,13 @@
 namespace example {
 
 inline constexpr int width = 16;
-inline constexpr int crop = 256;
 inline constexpr int largest_class_count = 4;
 
 template <int Classes>
 using Net = ulna::UNet<ulna::Classes<Classes>, ulna::Width<width>, ulna::Depth<4>>;
-template <int Classes>
-using Program = ulna::Program<Net<Classes>, ulna::Image<1, crop, crop>>;
-template <int Classes>
-using Model = ulna::Model<Program<Classes>>;
+/// A network on square crops of the training images.
+template <int Classes, int Crop>
+using Program = ulna::Program<Net<Classes>, ulna::Image<1, Crop, Crop>>;
 using Backend = ulna::cpu::Tbb<float>;
 
 /// Two tile sizes: small images in one small tile, larger ones in large tiles, whose halo costs less.
@@ -26,10 +24,10 @@ inline constexpr int small_tile = 256;
 inline constexpr int large_tile = 512;
 
 /// Segments images of any size, each with the tile that suits it.
-template <int Classes>
+template <class Model>
 class AnySize {
  public:
-  AnySize(Model<Classes>& model, ulna::SegmentOptions options) : model_(model), options_(options) {}
+  AnySize(Model& model, ulna::SegmentOptions options) : model_(model), options_(options) {}
 
   ulna::ProbabilityArray probabilities(const ulna::ImageArray& image) {
     const ulna::ImagesView view{image.data(), 1, ulna::extent(image, 0), ulna::extent(image, 1),
@@ -42,7 +40,7 @@ class AnySize {
 
  private:
   template <int Tile>
-  using Segmenter = ulna::Segmenter<ulna::Program<Net<Classes>, ulna::Image<1, Tile, Tile>>, Backend>;
+  using Segmenter = ulna::Segmenter<ulna::TileProgram<Model, Tile>, Backend>;
 
   /// A segmenter holds the memory of its tile, so it is made when it is first needed.
   template <class S>
@@ -51,7 +49,7 @@ class AnySize {
     return *segmenter;
   }
 
-  Model<Classes>& model_;
+  Model& model_;
   ulna::SegmentOptions options_;
   std::unique_ptr<Segmenter<small_tile>> small_;
   std::unique_ptr<Segmenter<large_tile>> large_;

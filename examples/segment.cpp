@@ -26,13 +26,12 @@ int classes_of(const ulna::safetensors::File& file) {
 
 template <int Classes>
 void segment(const ulna::safetensors::File& weights, const Arguments& arguments) {
-  example::Model<Classes> model;
+  ulna::Model<example::Program<Classes, example::small_tile>> model;
   ulna::load_weights(model, weights);
   const ulna::ImageArray stored = ulna::read_image(arguments.image, {.grey = true});
-  example::AnySize<Classes> segmenter{
-      model,
-      {.small_image = arguments.mirror ? ulna::SmallImage::mirror : ulna::SmallImage::refuse,
-       .dihedral = arguments.average}};
+  example::AnySize segmenter{model,
+                             {.small_image = arguments.mirror ? ulna::SmallImage::mirror : ulna::SmallImage::refuse,
+                              .dihedral = arguments.average}};
   ulna::LabelArray labels = segmenter.labels(example::prepared(stored, arguments.image));
   ulna::write_png(arguments.overlay, ulna::report::overlay(stored, labels));
   if (Classes == 2)

@@ -18,7 +18,7 @@ struct Arguments {
   std::string folder;
   std::string out = "out";
   int steps = 0;
-  int batch = 2;
+  int batch = 0;
   std::uint64_t seed = 1;
   double learning_rate = 1e-3;
   double elastic = 0.3;
@@ -32,6 +32,17 @@ constexpr int folder_steps = 1200;
 constexpr int checkpoint_period = 200;
 constexpr double final_rate = 0.3;  // share of the learning rate that is left at the end: the average needs movement
 constexpr double average_decay = 0.995;  // of the moving average of the weights
+
+// Large images give large crops, whose inside is free of border effects; smaller ones many small crops, so that a step
+// sees many different images. The work of a step is the same.
+constexpr int large_crop = 256;
+constexpr int small_crop = 128;
+
+bool takes_large_crops(const example::TrainingData& data) {
+  return std::all_of(data.train.begin(), data.train.end(), [](const ulna::Sample& s) {
+    return std::min(s.image.shape(0), s.image.shape(1)) >= 2 * large_crop;
+  });
+}
 
 /// Flips, turns, and modest changes of intensity. Where images of both polarities occur (fluorescence and bright
 /// field), also inversion, so that the network learns shapes rather than "bright".
@@ -59,14 +70,12 @@ bool adds_dice(const example::TrainingData& data, const std::string& loss) {
 }
 
 /// Trains, leaves the average of the last weights in the model, and returns the loss of every step.
-template <int Classes, class Loss>
-std::vector<double> train(example::Model<Classes>& model, const example::TrainingData& data,
-                          const Arguments& arguments) {
-  using Program = example::Program<Classes>;
-  using Labels = ulna::Labels<Classes, example::crop, example::crop>;
+template <class Program, class Loss>
+std::vector<double> train(ulna::Model<Program>& model, const example::TrainingData& data, const Arguments& arguments) {
+  constexpr int crop = Program::input_shape.height;
+  using Labels = ulna::Labels<Program::classes, crop, crop>;
   const ulna::Seed seed{arguments.seed};
-  ulna::Loader loader{
-      data.train, augmentation_for(data, arguments.elastic), arguments.batch, example::crop, example::crop, seed};
+  ulna::Loader loader{data.train, augmentation_for(data, arguments.elastic), arguments.batch, crop, crop, seed};
   ulna::Trainer<Program, Loss, example::Backend, ulna::Adam, Labels> trainer{
       model,
       ulna::Adam{.learning_rate = arguments.learning_rate},
@@ -99,22 +108,23 @@ std::vector<double> train(example::Model<Classes>& model, const example::Trainin
   return losses;
 }
 
-template <int Classes>
+template <class Program>
 void run(example::TrainingData data, const Arguments& arguments) {
   const auto start = std::chrono::steady_clock::now();
-  std::cout << data.train.size() << " images to train on, " << data.test.size() << " to test on, " << Classes
+  std::cout << data.train.size() << " images to train on, " << data.test.size() << " to test on, " << Program::classes
             << " classes, foreground " << static_cast<int>(100.0 * data.foreground + 0.5) << " % of pixels\n"
-            << "U-Net of " << example::Program<Classes>::parameter_count << " parameters, crops of " << example::crop
-            << " x " << example::crop << ", batch " << arguments.batch << ", " << arguments.steps << " steps\n";
-  example::Model<Classes> model{ulna::Seed{arguments.seed}};
+            << "U-Net of " << Program::parameter_count << " parameters, crops of " << Program::input_shape.height
+            << " x " << Program::input_shape.width << ", batch " << arguments.batch << ", " << arguments.steps
+            << " steps\n";
+  ulna::Model<Program> model{ulna::Seed{arguments.seed}};
   const bool dice = adds_dice(data, arguments.loss);
   std::cout << "loss: cross-entropy" << (dice ? " + 1 - soft Dice\n" : "\n");
-  const std::vector<double> losses = dice ? train<Classes, ulna::DiceCrossEntropy>(model, data, arguments)
-                                          : train<Classes, ulna::CrossEntropy>(model, data, arguments);
+  const std::vector<double> losses = dice ? train<Program, ulna::DiceCrossEntropy>(model, data, arguments)
+                                          : train<Program, ulna::CrossEntropy>(model, data, arguments);
   const double training_seconds = seconds_since(start);
 
   std::cout << "testing\n";
-  example::AnySize<Classes> segmenter{model, {.small_image = ulna::SmallImage::mirror, .dihedral = !arguments.single}};
+  example::AnySize segmenter{model, {.small_image = ulna::SmallImage::mirror, .dihedral = !arguments.single}};
   std::vector<ulna::LabelArray> predictions;
   for (const auto& s : data.test) predictions.push_back(segmenter.labels(s.image));
   const example::Results results = example::evaluate(data, predictions);
@@ -144,7 +154,9 @@ int main(int argc, char** argv) try {
   app.add_option("--out", arguments.out, "folder for results")->capture_default_str();
   app.add_option("--steps", arguments.steps, "training steps (default 400 on generated images, 1200 on a folder)")
       ->check(CLI::Range(1, 1000000));
-  app.add_option("--batch", arguments.batch, "crops a step")->capture_default_str()->check(CLI::Range(1, 256));
+  app.add_option("--batch", arguments.batch,
+                 "crops a step (default 2 of 256 x 256 on images of 512 and more, else 8 of 128 x 128)")
+      ->check(CLI::Range(1, 256));
   app.add_option("--seed", arguments.seed, "same seed, same result, to the bit")->capture_default_str();
   app.add_option("--learning-rate", arguments.learning_rate, "of Adam, falling to a third along a cosine")
       ->capture_default_str()
@@ -166,7 +178,12 @@ int main(int argc, char** argv) try {
   example::prepare(data);
   std::filesystem::create_directories(arguments.out);
   const int classes = data.classes;
-  example::with_classes(classes, [&]<int Classes>() { run<Classes>(std::move(data), arguments); });
+  const bool large = takes_large_crops(data);
+  if (arguments.batch == 0) arguments.batch = large ? 2 : 8;
+  example::with_classes(classes, [&]<int Classes>() {
+    if (large) return run<example::Program<Classes, large_crop>>(std::move(data), arguments);
+    return run<example::Program<Classes, small_crop>>(std::move(data), arguments);
+  });
 } catch (const std::exception& error) {
   std::cerr << "error: " << error.what() << '\n';
   return 1;

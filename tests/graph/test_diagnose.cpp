@@ -104,9 +104,9 @@ template <class L>
 constexpr Diagnostic label_said = detail::diagnose_labels<P, CrossEntropy, L>();
 static_assert(!label_said<Labels<3, 16, 24>>);
 static_assert(text(label_said<Labels<3, 16, 16>>) ==
-              "UNet/loss: the labels have width 16, the network's output has 24; declare Labels<3, 16, 24>");
+              "UNet/loss: the labels have width 16, the output has 24; declare Labels<3, 16, 24>");
 static_assert(text(label_said<Labels<2, 16, 24>>) ==
-              "UNet/loss: the labels have class count 2, the network's output has 3; declare Labels<3, 16, 24>");
+              "UNet/loss: the labels have class count 2, the output has 3; declare Labels<3, 16, 24>");
 
 }  // namespace
 

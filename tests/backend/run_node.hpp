@@ -24,7 +24,8 @@ namespace ulna::conformance {
 using Values = std::vector<double>;
 
 inline bool is_image(const Node& n) {
-  return n.per_sample && n.op != Op::moments && n.op != Op::normalize_gradient_sums && n.op != Op::soft_dice;
+  return n.per_sample && n.op != Op::moments && n.op != Op::normalize_gradient_sums &&
+         n.op != Op::layer_norm_sums && n.op != Op::soft_dice;
 }
 inline std::size_t size_of(const Node& n, int batch) {
   return static_cast<std::size_t>(n.shape.size()) * static_cast<std::size_t>(n.per_sample ? batch : 1);

@@ -140,7 +140,7 @@ Value folded(Draw& d) {
 }
 
 Value activation(Draw& d) {
-  const auto kind = static_cast<Activation>(1 + d.below(3));
+  const auto kind = static_cast<Activation>(1 + d.below(4));
   return op::activation(d.b, d.image(), kind, 0.2f);
 }
 
@@ -154,13 +154,48 @@ Value multiply(Draw& d) {
   return op::multiply(d.b, x, d.coin() ? d.like(x) : x);
 }
 
+/// An attention map on every channel.
+Value multiply_pixels(Draw& d) {
+  const Value map = d.image(1, d.extent());  // first: backends are compared on the gradient by the first image
+  return op::multiply(d.b, d.image(d.channels(), d.b.shape(map).extent()), map);
+}
+
+Value layer_norm(Draw& d) {
+  const int channels = 2 + d.channels();
+  const Value x = d.image(channels, d.extent());
+  const Value gamma = d.vector(ParameterKind::scale, channels);
+  return op::layer_norm(d.b, x, gamma, d.vector(ParameterKind::bias, channels), 1e-3f);
+}
+
+Value standardized_convolution(Draw& d) {
+  const Window w = d.window(2, 1, 2);
+  const int out = d.channels();
+  const Value x = d.image(1 + d.channels(), d.extent(d.holding(w)));
+  const Value weight = d.b.weight("weight", d.b.shape(x).channels, out, w.kernel);
+  return op::convolution(d.b, x, op::standardize_weight(d.b, weight, 1e-3f), {}, w);
+}
+
+Value add_embedding(Draw& d) {
+  const Value x = d.image();
+  return op::add_embedding(d.b, x, d.b.embedding("positions", d.b.shape(x).extent(), d.b.shape(x).channels));
+}
+
+Value attention(Draw& d) {
+  const int heads = 1 + d.below(3);
+  const int height = 1 + d.below(d.large ? 14 : 4);
+  const Value q = d.image(heads * d.one_of({1, 3, 8, 17, 32}), {1, height, 1 + d.below(d.large ? 14 : 4)});
+  const Value k = d.like(q);
+  return op::attention(d.b, q, k, d.like(q), heads);
+}
+
 /// x read by the concatenation, by a slice of it and by a sum: gradients are slices, and meet.
 Value concat(Draw& d) {
   const Value x = d.image();
   const int channels = d.channels();
   const Value y = d.image(channels, d.b.shape(x).extent());
   const Value joined = op::concat(d.b, x, y);
-  return d.coin() ? op::concat(d.b, joined, x) : joined;
+  const Value more[] = {joined, x, y, x, joined};
+  return d.coin() ? op::concat(d.b, more) : joined;
 }
 
 Value crop(Draw& d) {
@@ -229,6 +264,11 @@ constexpr OpCase ops[] = {
     {"dropout", [](Draw& d) { return op::dropout(d.b, d.image(), 0.3f); }},
     {"add", add},
     {"multiply", multiply},
+    {"multiply_pixels", multiply_pixels},
+    {"layer_norm", layer_norm},
+    {"standardized_convolution", standardized_convolution},
+    {"add_embedding", add_embedding},
+    {"attention", attention},
     {"concat", concat},
     {"crop", crop},
     {"pad_zero", [](Draw& d) { return padded(d, Border::zero); }},

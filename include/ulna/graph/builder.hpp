@@ -34,6 +34,12 @@ class Builder {
   Graph<> graph{};
   Diagnostic diagnostic{};
 
+  struct Supervised {
+    int logits = -1;
+    float weight = 1.0f;
+  };
+  FixedVector<Supervised, published_capacity> supervised{};
+
   constexpr bool training() const { return mode_ == Mode::training; }
   constexpr Shape shape(Value v) const { return graph.nodes[v.id].shape; }
 
@@ -52,6 +58,16 @@ class Builder {
     return {graph.nodes.size() - 1};
   }
 
+  /// Keeps `value` readable after a run under the path `<this scope>/name`: attention maps, logits of further heads.
+  constexpr void publish(const char* name, Value value) {
+    const auto s = scope(name);
+    graph.published.push_back({scope_, value.id});
+  }
+
+  /// While training, the loss is also taken on `logits`, and counts `weight` in the total (deep supervision). A network
+  /// that calls this lists all its supervised logits, its output included; without a call the output alone counts.
+  constexpr void supervise(Value logits, float weight) { supervised.push_back({logits.id, weight}); }
+
   constexpr Value input(Shape shape) { return append({.op = Op::input, .shape = shape}); }
 
   /// A convolution weight: memory [tap][in][out].
@@ -61,6 +77,14 @@ class Builder {
   /// The weight of a transposed convolution from `in` to `out` channels: memory [tap][in][out].
   constexpr Value transposed_weight(const char* name, int in, int out, Extent kernel) {
     return parameter({scope_, name, ParameterKind::transposed_weight, kernel, in, out, 0});
+  }
+  /// A matrix that maps `in` to `out` channels at every pixel: memory [in][out].
+  constexpr Value linear_weight(const char* name, int in, int out) {
+    return parameter({scope_, name, ParameterKind::linear_weight, Extent{}, in, out, 0});
+  }
+  /// A vector of `channels` for each pixel of a map: memory [pixel][channel].
+  constexpr Value embedding(const char* name, Extent map, int channels) {
+    return parameter({scope_, name, ParameterKind::embedding, map, 1, channels, 0});
   }
   /// One number for each of `channels`: bias, scale or running statistic.
   constexpr Value vector(const char* name, ParameterKind kind, int channels) {

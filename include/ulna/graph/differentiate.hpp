@@ -35,6 +35,7 @@ class Backward {
       g = term.id;
     } else {
       Node sum{.op = Op::add, .shape = b.graph.nodes[id].shape, .input = {g, term.id, -1, -1, -1, -1}};
+      sum.per_sample = b.graph.nodes[id].per_sample;
       g = append(sum).id;
     }
   }
@@ -47,6 +48,16 @@ class Backward {
     node.accumulate = met_[p];
     met_[p] = true;
     append(node);
+  }
+
+  /// The same for a weight that is a parameter, or computed from one (a standardised weight).
+  constexpr void contribute_weight(int id, Node node) {
+    if (b.graph.nodes[id].op == Op::parameter) {
+      contribute_parameter(id, node);
+    } else {
+      node.per_sample = false;
+      contribute(id, append(node));
+    }
   }
 
   /// Weight of a loss record in the total.

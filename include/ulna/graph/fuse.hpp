@@ -2,7 +2,8 @@
 // Fusing: what can be computed while a value is written is not a pass of its own.
 //
 //   convolution -> affine      becomes a convolution with folded weights and bias (batch norm at inference)
-//   producer -> activation     becomes a producer that applies the activation as it writes
+//   producer -> activation     becomes a producer that applies the activation as it writes (not gelu, whose gradient
+//                              needs its input)
 // each when the value in between has no other reader.
 #pragma once
 
@@ -36,6 +37,7 @@ class Fuser {
           reader_[x] = i;
         }
     if (from.output >= 0) ++readers_[from.output];  // the caller reads it too
+    for (const Published& p : from.published) ++readers_[p.node];
   }
 
   constexpr Graph<> run() {
@@ -49,6 +51,7 @@ class Fuser {
     to_.pixel_weights = renumber(from_.pixel_weights);
     to_.output = renumber(from_.output);
     to_.loss = renumber(from_.loss);
+    for (const Published& p : from_.published) to_.published.push_back({p.scope, renumber(p.node)});
     return to_;
   }
 
@@ -70,7 +73,7 @@ class Fuser {
     const int source = node.input[0];
     if (folds_into_affine(id)) return -1;  // placed together with its affine
     if (node.op == Op::affine && source >= 0 && folds_into_affine(source)) return place_folded(node, source);
-    if (node.op == Op::activation && readers_[source] == 1) {
+    if (node.op == Op::activation && node.activation != Activation::gelu && readers_[source] == 1) {
       const int producer = renumber(source);
       Node& p = to_.nodes[producer];
       if (takes_activation(p.op) && p.activation == Activation::none) {
@@ -98,8 +101,15 @@ class Fuser {
                      .scope = node.scope};
     folded_weight.per_sample = folded_bias.per_sample = false;
     folded_weight.once = folded_bias.once = true;
-    node.input = {renumber(node.input[0]), append(folded_weight), append(folded_bias), -1, -1, -1};
+    node.input = {renumber(node.input[0]), folded_once(folded_weight), folded_once(folded_bias), -1, -1, -1};
     return append(node);
+  }
+
+  /// A weight that is applied several times with the same norm (recurrent convolutions) is folded once.
+  constexpr int folded_once(const Node& folded) {
+    for (int i = 0; i < to_.nodes.size(); ++i)
+      if (to_.nodes[i].op == folded.op && to_.nodes[i].input == folded.input) return i;
+    return append(folded);
   }
 
   const Graph<>& from_;

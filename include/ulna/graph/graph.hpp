@@ -22,6 +22,8 @@ struct Scope {
 enum class ParameterKind : std::uint8_t {
   weight,             ///< convolution: file (out, in, [depth,] height, width)
   transposed_weight,  ///< transposed convolution: file (in, out, [depth,] height, width)
+  linear_weight,      ///< matrix applied to every pixel: file (out, in)
+  embedding,          ///< a vector for each pixel of the map, initially 0: file (1, pixels, channels)
   bias,               ///< one number a channel, initially 0
   scale,              ///< one number a channel, initially 1
   running_mean,       ///< state, not trained; initially 0
@@ -45,16 +47,24 @@ struct Parameter {
   constexpr std::int64_t size() const { return kernel.volume() * in * out; }
 };
 
+/// An intermediate value that callers may read after a run, by its path.
+struct Published {
+  int scope = 0;
+  int node = -1;
+};
+
 /// Capacities of a graph while it is built. A network needs its exact sizes afterwards.
 inline constexpr int node_capacity = 2048;
 inline constexpr int parameter_capacity = 768;
-inline constexpr int scope_capacity = 768;
+inline constexpr int scope_capacity = 1024;
+inline constexpr int published_capacity = 32;
 
 template <int Nodes = node_capacity, int Parameters = parameter_capacity, int Scopes = scope_capacity>
 struct Graph {
   FixedVector<Node, Nodes> nodes{};
   FixedVector<Parameter, Parameters> parameters{};
   FixedVector<Scope, Scopes> scopes{};
+  FixedVector<Published, published_capacity> published{};
   int image = -1;                    ///< leaf that holds the input images
   int labels = -1;                   ///< leaf that holds class indices, one channel (training)
   int pixel_weights = -1;            ///< leaf that holds the loss weight of each pixel, one channel (training)
@@ -77,6 +87,7 @@ constexpr auto shrink(const auto& from) {
   for (const auto& n : from.nodes) to.nodes.push_back(n);
   for (const auto& p : from.parameters) to.parameters.push_back(p);
   for (const auto& s : from.scopes) to.scopes.push_back(s);
+  for (const auto& p : from.published) to.published.push_back(p);
   to.image = from.image;
   to.labels = from.labels;
   to.pixel_weights = from.pixel_weights;
@@ -104,6 +115,13 @@ inline std::string path_of(const auto& graph, int scope) {
     if (s.index >= 0) path += '[' + std::to_string(s.index) + ']';
   });
   return path;
+}
+
+/// Path of an intermediate value that the network publishes, without the network's own name:
+/// `decoder[2]/gate/attention`.
+inline std::string path_of(const auto& graph, const Published& published) {
+  const std::string path = path_of(graph, published.scope);
+  return path.substr(path.find('/') + 1);
 }
 
 /// `encoder.3.conv1.weight`: for weight files. The network's own name is left out.

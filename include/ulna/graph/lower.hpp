@@ -47,7 +47,13 @@ constexpr Builder lower_training(Shape image) {
   b.graph.labels = labels.id;
   b.graph.pixel_weights = weights.id;
   const auto s = b.scope("loss");
-  b.graph.loss = op::weighted_sum(b, Loss::lower(b, logits, labels, weights), 1.0f).id;
+  if (b.supervised.empty()) b.supervise(logits, 1.0f);
+  Value total{};
+  for (const auto& head : b.supervised) {
+    const Value loss = Loss::lower(b, Value{head.logits}, labels, weights);
+    total = total ? op::weighted_sum(b, total, 1.0f, loss, head.weight) : op::weighted_sum(b, loss, head.weight);
+  }
+  b.graph.loss = total.id;
   return b;
 }
 

@@ -40,6 +40,11 @@ enum class Op : std::uint8_t {
   affine,
   fold_weight,
   fold_bias,
+  layer_norm,
+  layer_norm_gradient,
+  layer_norm_sums,
+  standardize_weight,
+  standardize_weight_gradient,
   // pointwise
   activation,
   activation_gradient,
@@ -48,6 +53,12 @@ enum class Op : std::uint8_t {
   dropout,
   add,
   multiply,
+  channel_dot,
+  add_embedding,
+  embedding_gradient,
+  // attention
+  attention,
+  attention_gradient,
   // rearranging
   concat,
   slice,
@@ -65,7 +76,7 @@ enum class Op : std::uint8_t {
   count
 };
 
-enum class Activation : std::uint8_t { none, relu, leaky_relu, sigmoid };
+enum class Activation : std::uint8_t { none, relu, leaky_relu, sigmoid, gelu };
 
 /// A handle to a node's output.
 struct Value {
@@ -115,6 +126,7 @@ struct Node {
   float rate = 0.0f;                         ///< dropout probability; weight of a loss
   float rate2 = 0.0f;                        ///< weight of the second term of weighted_sum
   int begin = 0;                             ///< first channel of a slice; dropout's stream number
+  int heads = 0;                             ///< of attention
   bool align_corners = false;                ///< bilinear: corner pixels map to corner pixels
   Window window{};
   NormAttributes norm{};

@@ -18,7 +18,7 @@ enum class Storage : std::uint8_t {
   parameter,   ///< the model's parameters
   state,       ///< the model's running statistics
   gradient,    ///< the trainer's gradient buffer
-  persistent,  ///< depends on parameters alone
+  persistent,  ///< depends on parameters alone: a derived weight
   arena        ///< activations and their gradients
 };
 
@@ -65,6 +65,7 @@ class Planner {
         if (x >= 0) last_use_[x] = i;
     for (const int kept : {g_.output, g_.loss, g_.image_gradient, g_.output_gradient})
       if (kept >= 0) last_use_[kept] = n_;
+    for (const Published& p : g_.published) last_use_[p.node] = n_;
   }
 
   constexpr Plan<> run() {
@@ -77,6 +78,15 @@ class Planner {
 
  private:
   constexpr bool in_arena(int id) const { return plan_.places[id].storage == Storage::arena; }
+
+  /// Computed from parameters alone, and as large as they are: does not grow with the batch.
+  constexpr bool is_weight(int id) const {
+    const Node& n = g_.nodes[id];
+    if (n.per_sample || n.shape.size() == 0) return false;
+    for (int k = 0; k < n.inputs(); ++k)
+      if (g_.input(n, k).op != Op::parameter) return false;
+    return n.inputs() > 0;
+  }
 
   constexpr void assign_storage() {
     for (int i = 0; i < n_; ++i) {
@@ -94,7 +104,7 @@ class Planner {
       } else if (n.gradient_of >= 0) {
         p.storage = Storage::gradient;
         p.offset = g_.parameters[n.gradient_of].offset;
-      } else if (n.once) {
+      } else if (n.once || is_weight(i)) {
         p.storage = Storage::persistent;
         p.offset = plan_.persistent;
         plan_.persistent += aligned(n.shape.size());

@@ -33,6 +33,8 @@ inline const char* name_of(Activation a) {
       return "leaky_relu";
     case Activation::sigmoid:
       return "sigmoid";
+    case Activation::gelu:
+      return "gelu";
     case Activation::none:
       break;
   }

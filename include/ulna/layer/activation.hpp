@@ -9,11 +9,6 @@
 
 namespace ulna {
 
-namespace detail {
-template <class Ratio>
-inline constexpr float value_of = static_cast<float>(Ratio::num) / static_cast<float>(Ratio::den);
-}
-
 namespace activation {
 struct question {};
 
@@ -35,6 +30,11 @@ struct LeakyReLU {
 struct Sigmoid {
   using option = question;
   static constexpr Value lower(Builder& b, Value x) { return op::activation(b, x, Activation::sigmoid); }
+};
+/// x Phi(x), Phi the cumulative normal distribution: the exact form.
+struct GELU {
+  using option = question;
+  static constexpr Value lower(Builder& b, Value x) { return op::activation(b, x, Activation::gelu); }
 };
 }  // namespace activation
 

@@ -39,6 +39,7 @@ struct ConvOptions {
   int dilation = 1;
   Padding padding = Padding::same;
   bool bias = true;
+  bool standardized = false;  ///< the weight is standardised before use (op/standardize.hpp), epsilon 1e-5
 };
 
 /// One convolution named `name`: parameters `weight` and, if asked for, `bias`.
@@ -72,9 +73,18 @@ constexpr Value conv(Builder& b, Value x, const ConvOptions& o, const char* name
       w.pad_after = pads_after;
     }
   }
-  const Value weight = b.weight("weight", b.shape(x).channels, o.channels, w.kernel);
+  Value weight = b.weight("weight", b.shape(x).channels, o.channels, w.kernel);
+  if (o.standardized) weight = op::standardize_weight(b, weight, 1e-5f);
   const Value bias = o.bias ? b.vector("bias", ParameterKind::bias, o.channels) : Value{};
   return op::convolution(b, x, weight, bias, w);
+}
+
+/// A matrix applied to the channels of every pixel (token): parameters `weight` (out, in) and, if asked for, `bias`.
+constexpr Value linear(Builder& b, Value x, int channels, const char* name, bool bias = true) {
+  const auto s = b.scope(name);
+  const Value weight = b.linear_weight("weight", b.shape(x).channels, channels);
+  const Value beta = bias ? b.vector("bias", ParameterKind::bias, channels) : Value{};
+  return op::convolution(b, x, weight, beta, {});
 }
 
 /// A transposed convolution whose kernel equals its stride: upsamples by `factor` without overlap.

@@ -2,6 +2,7 @@
 // Named template options: `UNet<Classes<2>, Width<32>, padding::Valid>`, in any order, each with a default.
 #pragma once
 
+#include <ratio>
 #include <type_traits>
 
 namespace ulna {
@@ -13,6 +14,10 @@ concept Option = requires {
 };
 
 namespace detail {
+/// Fractions are template arguments as std::ratio types.
+template <class Ratio>
+inline constexpr float value_of = static_cast<float>(Ratio::num) / static_cast<float>(Ratio::den);
+
 template <class Question, class Default, class... Options>
 struct Pick {
   using type = Default;

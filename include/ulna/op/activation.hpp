@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Pointwise non-linearities, alone or fused into the op before them. Each gradient is a function of the output alone.
+// Pointwise non-linearities, alone or fused into the op before them. Each gradient is a function of the output alone,
+// but for GELU, which is never fused: it is not monotonic, so its gradient reads its input.
 #pragma once
 
 #include "ulna/graph/differentiate.hpp"
@@ -8,7 +9,8 @@
 namespace ulna {
 namespace op {
 
-/// relu max(x, 0); leaky_relu x < 0 ? slope x : x; sigmoid 1 / (1 + exp(-x)).
+/// relu max(x, 0); leaky_relu x < 0 ? slope x : x; sigmoid 1 / (1 + exp(-x)); gelu x Phi(x), with
+/// Phi(x) = (1 + erf(x / sqrt 2)) / 2 (Hendrycks and Gimpel 2016, the exact form).
 constexpr Value activation(Builder& b, Value x, Activation kind, float slope = 0.01f) {
   Node node{.op = Op::activation, .shape = b.shape(x), .input = {x.id, -1, -1, -1, -1, -1}};
   node.activation = kind;
@@ -19,7 +21,8 @@ constexpr Value activation(Builder& b, Value x, Activation kind, float slope = 0
 /// The gradient before node `n`'s activation, given the one after it.
 constexpr Value activation_backward(Backward& d, const Node& n, int id, Value dy) {
   if (n.activation == Activation::none) return dy;
-  Node g{.op = Op::activation_gradient, .shape = n.shape, .input = {dy.id, id, -1, -1, -1, -1}};
+  const int known = n.activation == Activation::gelu ? n.input[0] : id;
+  Node g{.op = Op::activation_gradient, .shape = n.shape, .input = {dy.id, known, -1, -1, -1, -1}};
   g.activation = n.activation;
   g.slope = n.slope;
   return d.append(g);
@@ -37,6 +40,7 @@ struct OpRule<Op::activation> : OpDefaults {
 };
 
 /// Inputs dy, y. relu y > 0 ? dy : 0; leaky_relu y > 0 ? dy : slope dy; sigmoid dy y (1 - y).
+/// Inputs dy, x for gelu: dy (Phi(x) + x exp(-x^2 / 2) / sqrt(2 pi)).
 template <>
 struct OpRule<Op::activation_gradient> : OpDefaults {
   static constexpr const char* name = "activation_gradient";

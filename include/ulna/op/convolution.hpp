@@ -51,7 +51,7 @@ constexpr void convolution_backward(Backward& d, const Node& n, int id, Value dy
     g.input[1] = transposed ? x : dy.id;
     g.window = n.window;
     g.swap_channels = transposed;
-    d.contribute_parameter(w, g);
+    d.contribute_weight(w, g);
   }
   if (d.wanted(x)) {
     Node g{.op = transposed ? Op::convolution : Op::transposed_convolution,

@@ -3,12 +3,16 @@
 #pragma once
 
 #include "ulna/op/activation.hpp"
+#include "ulna/op/attention.hpp"
 #include "ulna/op/convolution.hpp"
+#include "ulna/op/embedding.hpp"
+#include "ulna/op/layer_norm.hpp"
 #include "ulna/op/loss.hpp"
 #include "ulna/op/normalize.hpp"
 #include "ulna/op/pointwise.hpp"
 #include "ulna/op/pool.hpp"
 #include "ulna/op/rearrange.hpp"
+#include "ulna/op/standardize.hpp"
 #include "ulna/op/transposed_convolution.hpp"
 #include "ulna/op/upsample.hpp"
 

@@ -35,9 +35,9 @@ constexpr Value add(Builder& b, Value x, Value y) {
   return b.append({.op = Op::add, .shape = b.shape(x), .input = {x.id, y.id, -1, -1, -1, -1}});
 }
 
-/// x y, element by element.
+/// x y, element by element. y may have one channel, which then scales every channel of x (attention gates).
 constexpr Value multiply(Builder& b, Value x, Value y) {
-  require_equal_channels(b, x, y, "multiply:");
+  if (b.shape(y).channels != 1) require_equal_channels(b, x, y, "multiply:");
   require_equal_extents(b, x, y, "multiply:");
   return b.append({.op = Op::multiply, .shape = b.shape(x), .input = {x.id, y.id, -1, -1, -1, -1}});
 }
@@ -90,12 +90,20 @@ struct OpRule<Op::multiply> : OpDefaults {
   static constexpr int in_place = 0;
   static constexpr std::int64_t macs(const auto&, const Node& n) { return n.shape.size(); }
   static constexpr void differentiate(Backward& d, const Node& n, int, Value dy) {
-    for (std::size_t i = 0; i < 2; ++i)
-      if (d.wanted(n.input[i]))
-        d.contribute(
-            n.input[i],
-            d.append({.op = Op::multiply, .shape = n.shape, .input = {dy.id, n.input[1 - i], -1, -1, -1, -1}}));
+    for (std::size_t i = 0; i < 2; ++i) {
+      if (!d.wanted(n.input[i])) continue;
+      const Shape s = d.b.graph.nodes[n.input[i]].shape;
+      const Op kind = s == n.shape ? Op::multiply : Op::channel_dot;
+      d.contribute(n.input[i], d.append({.op = kind, .shape = s, .input = {dy.id, n.input[1 - i], -1, -1, -1, -1}}));
+    }
   }
+};
+
+/// Inputs a, b of equal shape: y[p] = sum_c a[p][c] b[p][c], one channel. The gradient of a factor with one channel.
+template <>
+struct OpRule<Op::channel_dot> : OpDefaults {
+  static constexpr const char* name = "channel_dot";
+  static constexpr std::int64_t macs(const auto& graph, const Node& n) { return graph.input(n, 0).shape.size(); }
 };
 
 }  // namespace ulna

@@ -3,18 +3,29 @@
 // nothing.
 #pragma once
 
+#include <span>
+
 #include "ulna/graph/differentiate.hpp"
 #include "ulna/op/rule.hpp"
 
 namespace ulna {
 namespace op {
 
+/// Channels of each value, side by side. At most max_inputs values.
+constexpr Value concat(Builder& b, std::span<const Value> parts) {
+  Node node{.op = Op::concat, .shape = shape_of(0, b.shape(parts[0]).extent())};
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    require_equal_extents(b, parts[0], parts[i], "concat:");
+    node.input[i] = parts[i].id;
+    node.shape.channels += b.shape(parts[i]).channels;
+  }
+  return b.append(node);
+}
+
 /// Channels of x, then of y: {Cx + Cy, ...}.
 constexpr Value concat(Builder& b, Value x, Value y) {
-  require_equal_extents(b, x, y, "concat:");
-  Shape s = b.shape(x);
-  s.channels += b.shape(y).channels;
-  return b.append({.op = Op::concat, .shape = s, .input = {x.id, y.id, -1, -1, -1, -1}});
+  const Value parts[] = {x, y};
+  return concat(b, parts);
 }
 
 /// Channels [begin, begin + count) of x.

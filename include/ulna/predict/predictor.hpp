@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <string_view>
 #include <type_traits>
 #include <utility>
 
@@ -46,6 +47,10 @@ class Predictor {
     executor_.run();
     return executor_.tensor(P::inference.graph.output);
   }
+
+  /// A value inside the network that it publishes (attention maps, logits of further heads), of the last batch, by its
+  /// path such as `decoder[2]/gate/attention`. Throws ArgumentError with the paths there are.
+  Tensor<Element> published(std::string_view path) const { return executor_.published(path); }
 
   /// Bytes held besides the model's.
   std::size_t bytes() const { return executor_.bytes(); }

@@ -6,6 +6,7 @@
 #include <array>
 #include <cstddef>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "ulna/backend/backend.hpp"
@@ -154,6 +155,18 @@ class Executor {
     const std::ptrdiff_t stride = p.pixel_stride;
     return {base == nullptr ? nullptr : base + offset + p.channel_offset, n.shape, n.per_sample ? batch_ : 1, stride,
             static_cast<std::ptrdiff_t>(n.shape.pixels()) * stride};
+  }
+
+  /// The memory of a value that the network publishes, by its path. Throws ArgumentError with the paths there are.
+  Tensor<Element> published(std::string_view path) const {
+    std::string known;
+    for (const Published& p : C.graph.published) {
+      const std::string name = path_of(C.graph, p);
+      if (name == path) return tensor(p.node);
+      known += (known.empty() ? "" : ", ") + name;
+    }
+    throw ArgumentError("this network publishes no '" + std::string(path) + "'; it publishes " +
+                        (known.empty() ? "nothing" : known));
   }
 
   /// Bytes held: arena, staging, persistent values and scratch.

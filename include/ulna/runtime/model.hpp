@@ -100,6 +100,7 @@ class Model {
       for (T& x : v) switch (p.kind) {
           case ParameterKind::weight:
           case ParameterKind::transposed_weight:
+          case ParameterKind::linear_weight:
             x = static_cast<T>(normal ? deviation * random.normal() : random.uniform(-bound, bound));
             break;
           case ParameterKind::scale:
@@ -108,6 +109,7 @@ class Model {
             break;
           case ParameterKind::bias:
           case ParameterKind::running_mean:
+          case ParameterKind::embedding:
             x = T{0};
             break;
         }

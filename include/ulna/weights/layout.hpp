@@ -11,9 +11,11 @@
 namespace ulna {
 
 /// The shape of a parameter in a file: (out, in, [depth,] height, width) for convolutions, (in, out, ...) for
-/// transposed ones, (channels) for vectors.
+/// transposed ones, (out, in) for matrices, (1, positions, channels) for embeddings, (channels) for vectors.
 inline std::vector<std::uint64_t> file_shape(const Parameter& p) {
   const auto extent = [](int n) { return static_cast<std::uint64_t>(n); };
+  if (p.kind == ParameterKind::linear_weight) return {extent(p.out), extent(p.in)};
+  if (p.kind == ParameterKind::embedding) return {1, static_cast<std::uint64_t>(p.kernel.volume()), extent(p.out)};
   if (p.kind != ParameterKind::weight && p.kind != ParameterKind::transposed_weight) return {extent(p.out)};
   const bool transposed = p.kind == ParameterKind::transposed_weight;
   std::vector<std::uint64_t> shape{extent(transposed ? p.in : p.out), extent(transposed ? p.out : p.in)};
@@ -28,6 +30,10 @@ namespace detail {
 void for_each_element(const Parameter& p, auto&& visit) {
   const std::int64_t taps = p.kernel.volume();
   const bool transposed = p.kind == ParameterKind::transposed_weight;
+  if (p.kind == ParameterKind::embedding) {  // position by position in both
+    for (std::size_t i = 0; i < static_cast<std::size_t>(p.size()); ++i) visit(i, i);
+    return;
+  }
   std::size_t memory = 0;
   for (std::int64_t tap = 0; tap < taps; ++tap)
     for (std::int64_t in = 0; in < p.in; ++in)

@@ -30,6 +30,7 @@ inline std::uint64_t architecture_hash(const auto& graph) {
     mix(n.norm.groups);
     mix(std::bit_cast<std::int32_t>(n.norm.epsilon));
     mix(n.align_corners);
+    mix(n.heads);
     mix(static_cast<std::int64_t>(n.window.border));
     for (const int x : n.input) mix(x);
     for (const Extent& e :

@@ -3,12 +3,16 @@
 #pragma once
 
 #include "ulna/backend/backend.hpp"
+#include "ulna/backend/eigen/attention.hpp"
 #include "ulna/backend/eigen/convolution.hpp"
+#include "ulna/backend/eigen/embedding.hpp"
+#include "ulna/backend/eigen/layer_norm.hpp"
 #include "ulna/backend/eigen/loss.hpp"
 #include "ulna/backend/eigen/normalize.hpp"
 #include "ulna/backend/eigen/pointwise.hpp"
 #include "ulna/backend/eigen/pool.hpp"
 #include "ulna/backend/eigen/rearrange.hpp"
+#include "ulna/backend/eigen/standardize.hpp"
 #include "ulna/backend/eigen/upsample.hpp"
 
 namespace ulna::cpu {
@@ -57,6 +61,11 @@ struct Eigen {
     else if constexpr (op == Op::affine) return &eigen::affine<T>;
     else if constexpr (op == Op::fold_weight) return &eigen::fold_weight<T>;
     else if constexpr (op == Op::fold_bias) return &eigen::fold_bias<T>;
+    else if constexpr (op == Op::layer_norm) return &eigen::layer_norm<T>;
+    else if constexpr (op == Op::layer_norm_gradient) return &eigen::layer_norm_gradient<T>;
+    else if constexpr (op == Op::layer_norm_sums) return &eigen::layer_norm_sums<T>;
+    else if constexpr (op == Op::standardize_weight) return &eigen::standardize_weight<T>;
+    else if constexpr (op == Op::standardize_weight_gradient) return &eigen::standardize_weight_gradient<T>;
     else if constexpr (op == Op::activation) return &eigen::activation<T>;
     else if constexpr (op == Op::activation_gradient) return &eigen::activation_gradient<T>;
     else if constexpr (op == Op::softmax) return &eigen::softmax<T>;
@@ -64,6 +73,11 @@ struct Eigen {
     else if constexpr (op == Op::dropout) return &eigen::dropout<T>;
     else if constexpr (op == Op::add) return &eigen::add<T>;
     else if constexpr (op == Op::multiply) return &eigen::multiply<T>;
+    else if constexpr (op == Op::channel_dot) return &eigen::channel_dot<T>;
+    else if constexpr (op == Op::add_embedding) return &eigen::add_embedding<T>;
+    else if constexpr (op == Op::embedding_gradient) return &eigen::embedding_gradient<T>;
+    else if constexpr (op == Op::attention) return &eigen::attention<T>;
+    else if constexpr (op == Op::attention_gradient) return &eigen::attention_gradient<T>;
     else if constexpr (op == Op::concat) return &eigen::concat<T>;
     else if constexpr (op == Op::crop) return &eigen::crop<T>;
     else if constexpr (op == Op::pad) return &eigen::pad<T>;
@@ -96,11 +110,13 @@ struct Eigen {
       return eigen::bytes_for<eigen::NormBuffers>(call);
     else if constexpr (op == softmax || op == cross_entropy_gradient)
       return eigen::bytes_for<eigen::PixelBuffer>(call);
+    else if constexpr (op == attention || op == attention_gradient)
+      return eigen::bytes_for<eigen::AttentionBuffers>(call);
     else if constexpr (op == soft_dice || op == soft_dice_gradient)
       return eigen::bytes_for<eigen::DiceBuffers>(call);
     else if constexpr (op == max_pool_gradient || op == average_pool || op == average_pool_gradient ||
-                       op == upsample_nearest_gradient || op == upsample_bilinear || op == upsample_bilinear_gradient ||
-                       op == pad_gradient)
+                       op == upsample_nearest_gradient || op == layer_norm_sums || op == upsample_bilinear ||
+                       op == upsample_bilinear_gradient || op == pad_gradient)
       return eigen::bytes_for<eigen::OutputSums>(call);
     else
       return 0;

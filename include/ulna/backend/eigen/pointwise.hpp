@@ -13,14 +13,17 @@ void activation(const Call<T>& call) {
     store_activated<T>(*call.node, pixels_of(call.input[0], n).template cast<double>(), pixels_of(call.output, n));
 }
 
-/// dx = dy act'(x), act' as a function of y
+/// dx = dy act'(x), act' as a function of y (gelu: of x, which the second input is)
 template <class T>
 void activation_gradient(const Call<T>& call) {
   const T slope = static_cast<T>(call.node->activation == Activation::leaky_relu ? call.node->slope : 0.0f);
   for (int n = 0; n < call.output.batch; ++n) {
     const auto dy = pixels_of(call.input[0], n);
     const auto y = pixels_of(call.input[1], n);
-    if (call.node->activation == Activation::sigmoid)
+    if (call.node->activation == Activation::gelu)
+      pixels_of(call.output, n) =
+          dy * y.unaryExpr([](T x) { return static_cast<T>(gelu_slope(static_cast<double>(x))); });
+    else if (call.node->activation == Activation::sigmoid)
       pixels_of(call.output, n) = dy * y * (T{1} - y);
     else
       pixels_of(call.output, n) = (y > T{0}).select(dy, slope * dy);
@@ -95,11 +98,27 @@ void add(const Call<T>& call) {
         pixels_of(call.output, n));
 }
 
-/// x y
+/// x y, or x times the one channel of y
 template <class T>
 void multiply(const Call<T>& call) {
+  for (int n = 0; n < call.output.batch; ++n) {
+    const auto x = pixels_of(call.input[0], n);
+    const auto y = pixels_of(call.input[1], n);
+    if (y.cols() == x.cols())
+      pixels_of(call.output, n) = x * y;
+    else
+      pixels_of(call.output, n) = x.colwise() * y.col(0);
+  }
+}
+
+/// sum_c a_c b_c
+template <class T>
+void channel_dot(const Call<T>& call) {
   for (int n = 0; n < call.output.batch; ++n)
-    pixels_of(call.output, n) = pixels_of(call.input[0], n) * pixels_of(call.input[1], n);
+    for (Index p = 0; p < call.output.pixels(); ++p)
+      *call.output.pixel(n, p) = static_cast<T>((channels_of(call.input[0], n, p).template cast<double>() *
+                                                 channels_of(call.input[1], n, p).template cast<double>())
+                                                    .sum());
 }
 
 }  // namespace ulna::eigen

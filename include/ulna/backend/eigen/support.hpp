@@ -87,6 +87,10 @@ inline Extent under_window(const Window& w, Extent p, int tap) {
 
 inline double sigmoid(double x) { return 1.0 / (1.0 + std::exp(-x)); }
 
+/// The cumulative normal distribution.
+inline double phi(double x) { return 0.5 * std::erfc(-x * 0.70710678118654752440); }
+inline double gelu_slope(double x) { return phi(x) + x * std::exp(-0.5 * x * x) * 0.39894228040143267794; }
+
 /// to = act(x), x an array of double.
 template <class T>
 void store_activated(const Node& node, const auto& x, auto&& to) {
@@ -105,6 +109,9 @@ void store_activated(const Node& node, const auto& x, auto&& to) {
       // the standard exp one value at a time: Eigen's packets and their remainders round differently
       to = x.unaryExpr([](double v) { return static_cast<T>(sigmoid(v)); });
       break;
+    case Activation::gelu:
+      to = x.unaryExpr([](double v) { return static_cast<T>(v * phi(v)); });
+      break;
   }
 }
 
@@ -119,6 +126,8 @@ inline double activation_slope_at(const Node& node, double x) {
       return x > 0 ? 1 : static_cast<double>(node.slope);
     case Activation::sigmoid:
       return sigmoid(x) * (1 - sigmoid(x));
+    case Activation::gelu:
+      return gelu_slope(x);
   }
   return 1;
 }

@@ -19,11 +19,13 @@ template <class V>
       return select_less(x, V::zero(), x * V::broadcast(slope), x);
     case Activation::sigmoid:
       return sigmoid(x);
+    case Activation::gelu:
+      return x * phi(x);
   }
   return x;
 }
 
-/// The gradient before the activation, given the one after it and the activation's output y.
+/// The gradient before the activation, given the one after it and the activation's output y; for gelu y is the input.
 template <class V>
 [[gnu::always_inline]] inline V activation_backward(V dy, V y, Activation kind, float slope) {
   switch (kind) {
@@ -35,6 +37,8 @@ template <class V>
       return select_greater(y, V::zero(), dy, dy * V::broadcast(slope));
     case Activation::sigmoid:
       return dy * (y * (V::broadcast(1.0f) - y));
+    case Activation::gelu:
+      return dy * (phi(y) + y * normal_density(y));
   }
   return dy;
 }

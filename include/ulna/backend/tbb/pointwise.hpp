@@ -30,6 +30,45 @@ void activation_gradient(const Call<float>& call) {
       });
 }
 
+/// x times the one channel of y.
+template <class Isa>
+void scale_pixels(const Call<float>& call) {
+  const Tensor<float>& x = call.input[0];
+  const Tensor<float>& a = call.input[1];
+  for_each_block<Isa>(call.output, [&](int n, Range pixels) {
+    for (std::ptrdiff_t p = pixels.begin; p < pixels.end; ++p) {
+      const float factor = *a.pixel(n, p);
+      const float* from = x.pixel(n, p);
+      float* to = call.output.pixel(n, p);
+      for_channels<Isa::width>(
+          x.shape.channels, [&](auto vec, int c) __attribute__((always_inline)) {
+            using V = decltype(vec);
+            (V::load(from + c) * V::broadcast(factor)).store(to + c);
+          });
+    }
+  });
+}
+
+/// y = sum_c a_c b_c
+template <class Isa>
+void channel_dot(const Call<float>& call) {
+  using V = FloatVec<Isa>;
+  const Tensor<float>& a = call.input[0];
+  const Tensor<float>& b = call.input[1];
+  const int channels = a.shape.channels;
+  for_each_block<Isa>(a, [&](int n, Range pixels) {
+    for (std::ptrdiff_t p = pixels.begin; p < pixels.end; ++p) {
+      const float* x = a.pixel(n, p);
+      const float* y = b.pixel(n, p);
+      V sum = V::zero();
+      int c = 0;
+      for (; c + V::width <= channels; c += V::width) sum = fma(V::load(x + c), V::load(y + c), sum);
+      if (c < channels) sum = fma(V::load_partial(x + c, channels - c), V::load_partial(y + c, channels - c), sum);
+      *call.output.pixel(n, p) = reduce_add(sum);
+    }
+  });
+}
+
 template <class Isa>
 void add(const Call<float>& call) {
   const Activation kind = call.node->activation;
@@ -40,8 +79,10 @@ void add(const Call<float>& call) {
       });
 }
 
+/// x y, or x times the one channel of y
 template <class Isa>
 void multiply(const Call<float>& call) {
+  if (call.input[1].shape.channels != call.output.shape.channels) return scale_pixels<Isa>(call);
   map_elements<Isa, 2>(
       call.output, {&call.input[0], &call.input[1]},
       [](const auto* v) __attribute__((always_inline)) { return v[0] * v[1]; });

@@ -129,6 +129,29 @@ template <int Width>
   return {x.v == x.v ? y.v : x.v};
 }
 
+/// e^(-x^2 / 2) / sqrt(2 pi).
+template <int Width>
+[[gnu::always_inline]] inline Vec<float, Width> normal_density(Vec<float, Width> x) {
+  using V = Vec<float, Width>;
+  return exp(x * x * V::broadcast(-0.5f)) * V::broadcast(0.39894228f);
+}
+
+/// The cumulative normal distribution to about 1e-7: for z = |x| the tail is density(z) times a polynomial in
+/// t = 1 / (1 + 0.2316419 z) of degree 5 (Abramowitz and Stegun 26.2.17).
+template <int Width>
+[[gnu::always_inline]] inline Vec<float, Width> phi(Vec<float, Width> x) {
+  using V = Vec<float, Width>;
+  const V z = max(x, V::zero() - x);
+  const V t = V::broadcast(1.0f) / fma(z, V::broadcast(0.2316419f), V::broadcast(1.0f));
+  V p = V::broadcast(1.330274429f);
+  p = fma(p, t, V::broadcast(-1.821255978f));
+  p = fma(p, t, V::broadcast(1.781477937f));
+  p = fma(p, t, V::broadcast(-0.356563782f));
+  p = fma(p, t, V::broadcast(0.319381530f));
+  const V tail = normal_density(z) * p * t;
+  return select_greater(x, V::zero(), V::broadcast(1.0f) - tail, tail);
+}
+
 /// 1 / (1 + e^-x).
 template <int Width>
 [[gnu::always_inline]] inline Vec<float, Width> sigmoid(Vec<float, Width> x) {

@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "ulna/backend/backend.hpp"
+#include "ulna/backend/eigen/eigen.hpp"
 #include "ulna/backend/tbb/bias_gradient.hpp"
 #include "ulna/backend/tbb/convolution.hpp"
 #include "ulna/backend/tbb/loss.hpp"
@@ -94,6 +95,16 @@ class Tbb<float, Isa> {
     else if constexpr (op == Op::dropout) return &tbb_kernels::dropout<Isa>;
     else if constexpr (op == Op::add) return &tbb_kernels::add<Isa>;
     else if constexpr (op == Op::multiply) return &tbb_kernels::multiply<Isa>;
+    else if constexpr (op == Op::channel_dot) return &tbb_kernels::channel_dot<Isa>;
+    else if constexpr (op == Op::add_embedding) return &eigen::add_embedding<float>;
+    else if constexpr (op == Op::embedding_gradient) return &eigen::embedding_gradient<float>;
+    else if constexpr (op == Op::attention) return &eigen::attention<float>;
+    else if constexpr (op == Op::attention_gradient) return &eigen::attention_gradient<float>;
+    else if constexpr (op == Op::layer_norm) return &eigen::layer_norm<float>;
+    else if constexpr (op == Op::layer_norm_gradient) return &eigen::layer_norm_gradient<float>;
+    else if constexpr (op == Op::layer_norm_sums) return &eigen::layer_norm_sums<float>;
+    else if constexpr (op == Op::standardize_weight) return &eigen::standardize_weight<float>;
+    else if constexpr (op == Op::standardize_weight_gradient) return &eigen::standardize_weight_gradient<float>;
     else if constexpr (op == Op::concat) return &tbb_kernels::concat<Isa>;
     else if constexpr (op == Op::crop) return &tbb_kernels::crop<Isa>;
     else if constexpr (op == Op::pad) return &tbb_kernels::pad<Isa>;
@@ -135,6 +146,8 @@ class Tbb<float, Isa> {
       return constants(3) + sum_channels_bytes<Isa>(call.input[0], 2);
     else if constexpr (op == Op::normalize_gradient)
       return constants(5);
+    else if constexpr (op == Op::attention || op == Op::attention_gradient || op == Op::layer_norm_sums)
+      return Eigen<float>::template scratch_bytes<op>(call, threads);
     else if constexpr (op == Op::affine)
       return constants(2);
     else if constexpr (op == Op::fold_weight)

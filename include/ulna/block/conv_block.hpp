@@ -22,10 +22,14 @@ struct Style {
 /// (3x3 convolution, norm, activation) twice: the block of the U-Net.
 template <class S = Style<>>
 struct ConvBlock {
-  static constexpr Value lower(Builder& b, Value x, int channels) {
-    const layer::ConvOptions o{.channels = channels, .kernel = 3, .padding = S::padding, .bias = S::bias};
+  static constexpr Value lower(Builder& b, Value x, int channels) { return lower(b, x, channels, channels); }
+
+  /// `middle`: channels between the two convolutions.
+  static constexpr Value lower(Builder& b, Value x, int channels, int middle) {
+    layer::ConvOptions o{.channels = middle, .kernel = 3, .padding = S::padding, .bias = S::bias};
     x = layer::conv(b, x, o, "conv1");
     x = S::activation_layer::lower(b, S::norm_layer::lower(b, x, "norm1"));
+    o.channels = channels;
     x = layer::conv(b, x, o, "conv2");
     x = S::activation_layer::lower(b, S::norm_layer::lower(b, x, "norm2"));
     return S::dropout_layer::lower(b, x);

@@ -2,8 +2,10 @@
 // Going down and up: pooling, strided convolution, transposed convolution, upsampling; also the options of networks.
 #pragma once
 
+#include "ulna/layer/activation.hpp"
 #include "ulna/layer/conv.hpp"
 #include "ulna/layer/layer.hpp"
+#include "ulna/layer/norm.hpp"
 #include "ulna/layer/options.hpp"
 
 namespace ulna {
@@ -50,6 +52,14 @@ struct UpsampleBilinear {
 namespace down {
 struct question {};
 
+/// `Down` on an extent that may be odd: its last row or column is dropped first.
+template <class Down>
+constexpr Value floor(Builder& b, Value x) {
+  const Extent e = b.shape(x).extent();
+  const auto even = [](int n) { return n == 1 ? 1 : n / 2 * 2; };
+  return Down::lower(b, op::crop(b, x, {even(e.depth), even(e.height), even(e.width)}));
+}
+
 struct MaxPool : ulna::MaxPool<2> {
   using option = question;
 };
@@ -83,6 +93,22 @@ struct NearestConv {
   static constexpr Value lower(Builder& b, Value x, int channels) {
     return layer::conv(b, UpsampleNearest<2>::lower(b, x), {.channels = channels, .kernel = Kernel}, "up");
   }
+};
+/// Nearest neighbour, a 3x3 convolution with bias, norm and activation (LeeJunHyun's `up_conv`).
+template <class Norm = norm::Batch, class Act = activation::ReLU>
+struct NearestBlock {
+  using option = question;
+  static constexpr Value lower(Builder& b, Value x, int channels) {
+    const auto s = b.scope("up");
+    x = layer::conv(b, UpsampleNearest<2>::lower(b, x), {.channels = channels, .kernel = 3});
+    return Act::lower(b, Norm::lower(b, x));
+  }
+};
+/// Bilinear interpolation alone: the channels stay as they are.
+template <bool AlignCorners = true>
+struct Bilinear {
+  using option = question;
+  static constexpr Value lower(Builder& b, Value x, int) { return UpsampleBilinear<2, AlignCorners>::lower(b, x); }
 };
 /// Bilinear interpolation, then a convolution.
 template <int Kernel = 3, bool AlignCorners = false>

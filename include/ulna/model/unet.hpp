@@ -5,83 +5,58 @@
 #include "ulna/graph/diagnostic.hpp"  // first: a compiler prints the way to a broken rule, and it should be short
 
 #include "ulna/block/conv_block.hpp"
+#include "ulna/block/skip.hpp"
 #include "ulna/layer/resample.hpp"
+#include "ulna/model/options.hpp"
 
 namespace ulna {
 
-struct classes_question {};
-struct width_question {};
-struct depth_question {};
-struct bias_question {};
-struct blocks_question {};
+struct narrow_question {};
+struct head_question {};
 
-/// Logits a pixel: 2 for foreground and background with cross-entropy, 1 for binary cross-entropy.
-template <int Count>
-struct Classes {
-  using option = classes_question;
-  static constexpr int value = Count;
+/// The bottleneck and the decoder's results have half the channels: milesial's form for bilinear upsampling, which does
+/// not halve them itself.
+struct Narrow {
+  using option = narrow_question;
+  static constexpr bool value = true;
 };
-/// Channels of the first level; each level down doubles them.
-template <int Channels>
-struct Width {
-  using option = width_question;
-  static constexpr int value = Channels;
-};
-/// How often the extent is halved.
-template <int Count>
-struct Depth {
-  using option = depth_question;
-  static constexpr int value = Count;
-};
-/// Whether convolutions in front of a norm keep their bias.
-template <bool Present>
-struct ConvBias {
-  using option = bias_question;
-  static constexpr bool value = Present;
-};
-/// The block of every level, given the network's Style: `Blocks<ConvBlock>`.
-template <template <class> class BlockOf>
-struct Blocks {
-  using option = blocks_question;
-  template <class S>
-  using block = BlockOf<S>;
+struct FullWidth {
+  using option = narrow_question;
+  static constexpr bool value = false;
 };
 
-/// How a decoder joins what comes up with the skip from the encoder.
-namespace skip {
-struct question {};
-
-/// Channels side by side, the skip first as in today's code, cropped to what came up.
-struct Concat {
-  using option = question;
-  static constexpr Value join(Builder& b, Value up, Value from_encoder) {
-    return op::concat(b, op::crop(b, from_encoder, b.shape(up).extent()), up);
+/// From features to logits.
+namespace head {
+/// One 1x1 convolution.
+struct Linear {
+  using option = head_question;
+  static constexpr Value lower(Builder& b, Value x, int classes) {
+    return layer::conv(b, x, {.channels = classes, .kernel = 1, .padding = Padding::valid}, "head");
   }
 };
-/// Channels side by side, what came up first.
-struct ConcatUpFirst {
-  using option = question;
-  static constexpr Value join(Builder& b, Value up, Value from_encoder) {
-    return op::concat(b, up, op::crop(b, from_encoder, b.shape(up).extent()));
+/// A 3x3 convolution to two channels, ReLU, then 1x1 (zhixuhao/unet). Training can die in its ReLU; it is here for
+/// weights that exist.
+struct TwoChannels {
+  using option = head_question;
+  static constexpr Value lower(Builder& b, Value x, int classes) {
+    const auto s = b.scope("head");
+    x = activation::ReLU::lower(b, layer::conv(b, x, {.channels = 2, .kernel = 3}, "conv"));
+    return layer::conv(b, x, {.channels = classes, .kernel = 1, .padding = Padding::valid}, "linear");
   }
 };
-/// Their sum.
-struct Sum {
-  using option = question;
-  static constexpr Value join(Builder& b, Value up, Value from_encoder) {
-    return op::add(b, up, op::crop(b, from_encoder, b.shape(up).extent()));
-  }
-};
-}  // namespace skip
+}  // namespace head
 
 /// The U-Net. Options, in any order (default first):
-///   Classes<2>, Width<64>, Depth<4>
+///   Classes<2>, Width<64> | Widths<64, 128, ...>, Depth<4>
 ///   padding::Same | Valid (572 -> 388 as in the paper) | Reflect
 ///   norm::Batch | Instance<> | Group<> | None
 ///   activation::ReLU | LeakyReLU<> | ...
 ///   down::MaxPool | StridedConv | AveragePool
-///   up::Transposed | NearestConv<> | BilinearConv<>
-///   skip::Concat | ConcatUpFirst | Sum
+///   up::Transposed | NearestConv<> | NearestBlock<> | BilinearConv<> | Bilinear<>; FullWidth | Narrow
+///   skip::Concat | ConcatUpFirst | Sum | None
+///   gate::None | Popular | Grid (block/attn_gate.hpp)
+///   odd::Refuse | Pad
+///   head::Linear | TwoChannels
 ///   dropout: Dropout<rate> at the end of the contracting path (the two deepest levels), or none
 ///   Blocks<ConvBlock>, or any block
 /// Module path: encoder[0..Depth-1], bottleneck, decoder[Depth-1..0], head.
@@ -89,8 +64,8 @@ template <Option... Options>
 struct UNet {
   static constexpr const char* name = "UNet";
   static constexpr int classes = pick<classes_question, Classes<2>, Options...>::value;
-  static constexpr int width = pick<width_question, Width<64>, Options...>::value;
-  static constexpr int depth = pick<depth_question, Depth<4>, Options...>::value;
+  using Channels = pick<width_question, Width<64>, Options...>;
+  static constexpr int depth = depth_of<Channels, pick<depth_question, Depth<4>, Options...>, Options...>();
   using Padding = pick<padding::question, padding::Same, Options...>;
   using Norm = pick<norm::question, norm::Batch, Options...>;
   using Act = pick<activation::question, activation::ReLU, Options...>;
@@ -100,15 +75,21 @@ struct UNet {
   using Drop = pick<dropout::question, dropout::None, Options...>;
   static constexpr bool conv_bias = pick<bias_question, ConvBias<!Norm::present>, Options...>::value;
   using BlockOf = pick<blocks_question, Blocks<ConvBlock>, Options...>;
+  using Gate = pick<gate::question, gate::None, Options...>;
+  using Odd = pick<odd::question, odd::Refuse, Options...>;
+  using Head = pick<head_question, head::Linear, Options...>;
+  static constexpr bool narrow = pick<narrow_question, FullWidth, Options...>::value;
 
-  static_assert(classes >= 1 && width >= 1 && depth >= 1, "UNet: Classes, Width and Depth must be at least 1");
+  static_assert(classes >= 1 && Channels::positive && depth >= 1, "UNet: Classes, Width and Depth must be at least 1");
   static_assert(depth <= 8, "UNet: Depth above 8 divides the image by more than 256");
   static_assert(answers<classes_question, Options...> + answers<width_question, Options...> +
                         answers<depth_question, Options...> + answers<padding::question, Options...> +
                         answers<norm::question, Options...> + answers<activation::question, Options...> +
                         answers<down::question, Options...> + answers<up::question, Options...> +
                         answers<skip::question, Options...> + answers<dropout::question, Options...> +
-                        answers<bias_question, Options...> + answers<blocks_question, Options...> ==
+                        answers<bias_question, Options...> + answers<blocks_question, Options...> +
+                        answers<gate::question, Options...> + answers<odd::question, Options...> +
+                        answers<head_question, Options...> + answers<narrow_question, Options...> ==
                     static_cast<int>(sizeof...(Options)),
                 "UNet: an option answers a question that U-Nets do not ask");
 
@@ -120,21 +101,32 @@ struct UNet {
     FixedVector<Value, 8> skips;
     for (int level = 0; level < depth; ++level) {
       const auto s = b.scope("encoder", level);
-      x = level == depth - 1 ? Deep::lower(b, x, width << level) : Plain::lower(b, x, width << level);
+      x = level == depth - 1 ? Deep::lower(b, x, Channels::at(level)) : Plain::lower(b, x, Channels::at(level));
       skips.push_back(x);
-      x = Down::lower(b, x);
+      x = Odd::pads ? down::floor<Down>(b, x) : Down::lower(b, x);
     }
     {
       const auto s = b.scope("bottleneck");
-      x = Deep::lower(b, x, width << depth);
+      x = Deep::lower(b, x, narrow ? Channels::at(depth) / 2 : Channels::at(depth));
     }
     for (int level = depth - 1; level >= 0; --level) {
       const auto s = b.scope("decoder", level);
-      x = Up::lower(b, x, width << level);
-      x = Skip::join(b, x, skips[level]);
-      x = Plain::lower(b, x, width << level);
+      const Value below = x;
+      x = Up::lower(b, x, Channels::at(level));
+      if (Odd::pads) x = skip::padded(b, x, b.shape(skips[level]).extent());
+      x = Skip::join(b, x, Gate::lower(b, skips[level], x, below, level));
+      x = decode(b, x, level);
     }
-    return layer::conv(b, x, {.channels = classes, .kernel = 1, .padding = ulna::Padding::valid}, "head");
+    return Head::lower(b, x, classes);
+  }
+
+ private:
+  static constexpr Value decode(Builder& b, Value x, int level) {
+    const int channels = Channels::at(level);
+    if constexpr (narrow)
+      return Plain::lower(b, x, level > 0 ? channels / 2 : channels, channels);
+    else
+      return Plain::lower(b, x, channels);
   }
 };
 

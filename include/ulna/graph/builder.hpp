@@ -72,11 +72,12 @@ class Builder {
 
   /// A convolution weight: memory [tap][in][out].
   constexpr Value weight(const char* name, int in, int out, Extent kernel) {
-    return parameter({scope_, name, ParameterKind::weight, kernel, in, out, 0});
+    return parameter({scope_, name, ParameterKind::weight, kernel, in, out, 0, static_cast<double>(kernel.volume())});
   }
   /// The weight of a transposed convolution from `in` to `out` channels: memory [tap][in][out].
-  constexpr Value transposed_weight(const char* name, int in, int out, Extent kernel) {
-    return parameter({scope_, name, ParameterKind::transposed_weight, kernel, in, out, 0});
+  constexpr Value transposed_weight(const char* name, int in, int out, Extent kernel, Extent stride = {}) {
+    const double taps = static_cast<double>(kernel.volume()) / static_cast<double>(stride.volume());
+    return parameter({scope_, name, ParameterKind::transposed_weight, kernel, in, out, 0, taps});
   }
   /// A matrix that maps `in` to `out` channels at every pixel: memory [in][out].
   constexpr Value linear_weight(const char* name, int in, int out) {

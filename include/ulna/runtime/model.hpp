@@ -16,7 +16,8 @@
 
 namespace ulna {
 
-/// How convolution weights start. Biases start at 0, scales at 1.
+/// How weights start. Biases and embeddings start at 0, scales at 1. fan_in counts the taps that one output pixel sees:
+/// all of a convolution, kernel / stride of a transposed one.
 enum class Initialization : unsigned char {
   he_normal,      ///< N(0, 2 / fan_in): for ReLU (He et al. 2015; the U-Net paper's sqrt(2 / N))
   he_uniform,     ///< U(-a, a), a = sqrt(6 / fan_in)
@@ -89,9 +90,8 @@ class Model {
     for (const Parameter& p : graph().parameters) {
       const std::span<T> v = mutable_values(p);
       Random random{seed, stream++, 0x696E6974u};
-      const double taps = static_cast<double>(p.kernel.volume());
-      const double fan_in = taps * p.in;
-      const double fan_out = taps * p.out;
+      const double fan_in = p.taps * p.in;
+      const double fan_out = static_cast<double>(p.kernel.volume()) * p.out;
       const bool he = how == Initialization::he_normal || how == Initialization::he_uniform;
       const double spread = he ? 2.0 / fan_in : 2.0 / (fan_in + fan_out);
       const auto deviation = static_cast<float>(std::sqrt(spread));

@@ -34,3 +34,9 @@ TEST_CASE("valid convolutions, no norm: the 2015 U-Net") {
   golden::check_all<Program<Net, Image<1, 60, 44>>>("unet_valid_nonorm.safetensors",
                                                     [](const std::string& n) { return golden_name(n, 2); });
 }
+
+TEST_CASE("odd extents: halving drops a row, and what comes up is padded") {
+  using Net = UNet<Classes<2>, Width<4>, Depth<2>, odd::Pad>;
+  golden::check_all<Program<Net, Image<3, 37, 29>>>("unet_bn_transpose_odd.safetensors",
+                                                    [](const std::string& n) { return golden_name(n, 2); });
+}

@@ -5,10 +5,12 @@
 //
 // for Rows consecutive elements of a and Vectors consecutive vectors of b. A convolution uses it with o = tap,
 // i = channel, r = pixel, l = output channel; its weight gradient with o = row, i = pixel, r and l the channels.
+// (Winograd's products take rows that lie a_row elements apart instead: pixel tiles, o = 0, i = channel.)
 // Each element is one chain of multiply-adds in the order of (o, i), whatever Rows and Vectors are: results do not
 // depend on how an image is cut into register blocks.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 
@@ -21,6 +23,7 @@ struct OuterProducts {
   const float* b = nullptr;
   const std::ptrdiff_t* a_offset = nullptr;  ///< of each o
   const std::ptrdiff_t* b_offset = nullptr;
+  std::ptrdiff_t a_row = 1;  ///< from one row of a to the next; read by kernels for strided rows only
   std::ptrdiff_t a_step = 0;
   std::ptrdiff_t b_step = 0;
   int outer = 0;
@@ -40,7 +43,7 @@ template <class V>
 #endif
 }
 
-template <class Isa, int Rows, int Vectors>
+template <class Isa, int Rows, int Vectors, bool StridedRows>
 void outer_products(const OuterProducts& p) {
   using V = FloatVec<Isa>;
   V sum[Rows][Vectors];
@@ -50,6 +53,7 @@ void outer_products(const OuterProducts& p) {
     for (int v = 0; v < Vectors; ++v)
       sum[r][v] = p.accumulate ? V::load(p.sum + r * p.sum_step + v * V::width) : V::zero();
   }
+  const std::ptrdiff_t row = StridedRows ? p.a_row : 1;
   for (int o = 0; o < p.outer; ++o) {
     const float* a = p.a + p.a_offset[o];
     const float* b = p.b + p.b_offset[o];
@@ -62,7 +66,7 @@ void outer_products(const OuterProducts& p) {
       }
 #pragma GCC unroll 32
       for (int r = 0; r < Rows; ++r) {
-        const V x = V::broadcast(a[r]);
+        const V x = V::broadcast(a[r * row]);
 #pragma GCC unroll 4
         for (int v = 0; v < Vectors; ++v) sum[r][v] = fma(x, lane[v], sum[r][v]);
       }
@@ -77,8 +81,9 @@ void outer_products(const OuterProducts& p) {
   }
 }
 
-/// The register blocks that are compiled, and how a row is cut into them.
-template <class Isa>
+/// The register blocks that are compiled, and how a row is cut into them. Strided rows need an address each: at
+/// most 12.
+template <class Isa, bool StridedRows = false>
 class RegisterBlocks {
  public:
   /// Most vectors side by side: 1, 2 or 4.
@@ -86,12 +91,14 @@ class RegisterBlocks {
   /// Most sums that any block holds, in floats.
   static constexpr int most_sums = (Isa::registers == 32 ? 24 : 12) * Isa::width;
 
+  static constexpr int most_rows = StridedRows ? 12 : 24;
+
   /// The widest block, in vectors, that is not wider than `vectors`.
   static constexpr int widest(int vectors) { return vectors >= most_vectors ? most_vectors : vectors >= 2 ? 2 : 1; }
 
   /// How many of `left` rows the next block takes. Blocks of about equal height: low ones wait for their own sums.
   static constexpr int next_rows(int vectors, int left) {
-    const int most = (Isa::registers == 32 ? 24 : 12) / vectors;
+    const int most = std::min(most_rows, most_sums / Isa::width / vectors);
     const int blocks = (left + most - 1) / most;
     const int height = rounded((left + blocks - 1) / blocks);
     const bool leaves_a_low_one = blocks == 1 && height < left && left - height < 4;
@@ -116,8 +123,8 @@ class RegisterBlocks {
 
   template <int Rows, int Vectors>
   static constexpr OuterProductsKernel compiled() {
-    if constexpr (Rows * Vectors * Isa::width <= most_sums)
-      return &outer_products<Isa, Rows, Vectors>;
+    if constexpr (Rows <= most_rows && Rows * Vectors * Isa::width <= most_sums)
+      return &outer_products<Isa, Rows, Vectors, StridedRows>;
     else
       return nullptr;
   }

@@ -1,0 +1,265 @@
+// SPDX-License-Identifier: MIT
+// Convolution 3x3 of stride 1, and its adjoint, as Winograd's F(4x4, 3x3): tiles of input to 36 points each, for each
+// point one product [tile][channel] x [channel][output], and back to tiles of output.
+//
+// Tiles lie on a grid of 4 pixels from the map's corner. What a tile computes depends on its 6 x 6 inputs alone, in a
+// fixed order: an image cut at multiples of 4 gives the bits of the whole, and the number of threads does not matter.
+#pragma once
+
+#include <cassert>
+
+#include "ulna/backend/tbb/epilogue.hpp"
+#include "ulna/backend/tbb/transpose.hpp"
+#include "ulna/backend/tbb/winograd_plan.hpp"
+
+namespace ulna::winograd {
+
+/// Reads tiles: the 6 x 6 pixels of one tile to its 36 points, one vector of channels after the other.
+template <class Isa>
+class InputTransform {
+  using V = FloatVec<Isa>;
+  static constexpr int W = Isa::width;
+
+ public:
+  /// `patch` has room for 36 x `stride` floats.
+  InputTransform(const Tensor<float>& map, const Grid& grid, float* patch, int stride)
+      : map_(map), grid_(grid), patch_(patch), stride_(stride) {}
+
+  /// Writes channels [c0, c0 + channels) of a tile to to[point * plane + c]; zeros up to the next whole vector.
+  void run(int sample, int row, int column, int c0, int channels, float* to, std::ptrdiff_t plane) const {
+    const int y = row * outputs + grid_.low_y;
+    const int x = column * outputs + grid_.low_x;
+    const Shape& s = grid_.read;
+    const bool inside = y >= 0 && x >= 0 && y + points <= s.height && x + points <= s.width;
+    if (inside && channels % W == 0) {
+      const float* from = map_.row(sample, y) + x * map_.pixel_stride + c0;
+      transform_tile(from, map_.pixel_stride * s.width, map_.pixel_stride, channels, to, plane);
+    } else {
+      cut_patch(sample, y, x, c0, channels);
+      transform_tile(patch_, std::ptrdiff_t{points} * stride_, stride_, channels, to, plane);
+    }
+  }
+
+ private:
+  static void transform_tile(const float* from, std::ptrdiff_t row, std::ptrdiff_t pixel, int channels, float* to,
+                             std::ptrdiff_t plane) {
+    for (int c = 0; c < channels; c += W, from += W, to += W)
+      transform<InputLine, V, 2>([&](int i, int j) { return V::load(from + i * row + j * pixel); },
+                                 [&](int i, int j, V v) { v.store(to + (i * points + j) * plane); });
+  }
+
+  void cut_patch(int sample, int y0, int x0, int c0, int channels) const {
+    float* to = patch_;
+    for (int y = y0; y < y0 + points; ++y)
+      for (int x = x0; x < x0 + points; ++x, to += stride_) {
+        const bool inside = y >= 0 && x >= 0 && y < grid_.read.height && x < grid_.read.width;
+        const float* from = inside ? map_.row(sample, y) + x * map_.pixel_stride + c0 : nullptr;
+        int c = 0;
+        for (; c + W <= channels; c += W) (inside ? V::load(from + c) : V::zero()).store(to + c);
+        if (c < channels) (inside ? V::load_partial(from + c, channels - c) : V::zero()).store(to + c);
+      }
+  }
+
+  const Tensor<float>& map_;
+  const Grid& grid_;
+  float* patch_;
+  int stride_;
+};
+
+/// One thread's work on a (range of tiles, block of outputs).
+template <class Isa>
+class Task {
+  using V = FloatVec<Isa>;
+  using Blocks = tbb_kernels::RegisterBlocks<Isa, true>;
+  static constexpr int W = Isa::width;
+
+ public:
+  Task(const Call<float>& call, const Plan<Isa>& plan, std::byte* scratch) : call_(call), plan_(plan) {
+    const auto take = [&](std::size_t bytes) {
+      float* p = reinterpret_cast<float*>(scratch);
+      scratch += bytes;
+      return p;
+    };
+    weights_ = take(plan.weight_bytes());
+    inputs_ = take(plan.input_bytes());
+    products_ = take(plan.product_bytes());
+    patch_ = take(plan.patch_bytes());
+    taps_ = take(plan.taps_bytes());
+  }
+
+  void run(tbb_kernels::Range tiles, int block) {
+    k0_ = block * plan_.output_block;
+    outputs_ = std::min(plan_.output_block, plan_.outputs - k0_);
+    width_ = (outputs_ + W - 1) / W * W;
+    for (first_ = tiles.begin; first_ < tiles.end; first_ += plan_.tile_block) {
+      count_ = static_cast<int>(std::min<std::ptrdiff_t>(plan_.tile_block, tiles.end - first_));
+      for (c0_ = 0; c0_ < plan_.channels; c0_ += plan_.channel_block) {
+        channels_ = std::min(plan_.channel_block, plan_.channels - c0_);
+        if (first_ == tiles.begin || !plan_.channels_fit()) transform_weights();
+        transform_inputs();
+        multiply();
+      }
+      transform_outputs();
+    }
+  }
+
+ private:
+  /// Calls f(tile of the block, sample, row, column) for every tile of the block.
+  template <class F>
+  void for_each_tile(const F& f) const {
+    const Grid& g = plan_.grid;
+    int column = static_cast<int>(first_ % g.columns);
+    int row = static_cast<int>(first_ / g.columns % g.rows);
+    int sample = static_cast<int>(first_ / g.columns / g.rows);
+    for (int t = 0; t < count_; ++t) {
+      f(t, sample, row, column);
+      if (++column < g.columns) continue;
+      column = 0;
+      if (++row < g.rows) continue;
+      row = 0;
+      ++sample;
+    }
+  }
+
+  /// Weights as [point][channel][output], zeros behind the last output.
+  void transform_weights() {
+    for (int c = 0; c < channels_; c += plan_.weight_rows) {
+      const int rows = std::min(plan_.weight_rows, channels_ - c);
+      gather_taps(c0_ + c, rows);
+      const std::ptrdiff_t tap = std::ptrdiff_t{plan_.weight_rows} * width_;
+      for (int i = 0; i < rows * width_; i += W) {
+        float* to = weights_ + std::ptrdiff_t{c} * width_ + i;
+        transform<WeightLine, V>([&](int y, int x) { return V::load(taps_ + (y * taps + x) * tap + i); },
+                                 [&](int y, int x, V v) { v.store(to + (y * points + x) * plan_.weight_plane); });
+      }
+    }
+  }
+
+  /// The taps of some channels as [tap][channel][output], in reverse for the adjoint.
+  void gather_taps(int c, int rows) {
+    const Tensor<float>& w = call_.input[1];
+    const std::ptrdiff_t tap_size = std::ptrdiff_t{plan_.channels} * plan_.outputs;
+    for (int t = 0; t < taps * taps; ++t) {
+      const float* tap = w.data + (plan_.flipped ? taps * taps - 1 - t : t) * tap_size;
+      float* to = taps_ + std::ptrdiff_t{t} * plan_.weight_rows * width_;
+      if (call_.node->swap_channels) {
+        tbb_kernels::transpose<Isa>(tap + std::ptrdiff_t{k0_} * plan_.channels + c, plan_.channels, outputs_, rows, to,
+                                    width_);
+        for (int r = 0; r < rows && outputs_ < width_; ++r)
+          for (int k = outputs_; k < width_; ++k) to[r * width_ + k] = 0.0f;
+      } else {
+        for (int r = 0; r < rows; ++r) {
+          const float* from = tap + std::ptrdiff_t{c + r} * plan_.outputs + k0_;
+          int k = 0;
+          for (; k + W <= outputs_; k += W) V::load(from + k).store(to + r * width_ + k);
+          if (k < outputs_) V::load_partial(from + k, outputs_ - k).store(to + r * width_ + k);
+        }
+      }
+    }
+  }
+
+  void transform_inputs() {
+    const InputTransform<Isa> input(call_.input[0], plan_.grid, patch_, plan_.channel_stride);
+    for_each_tile([&](int t, int sample, int row, int column) {
+      input.run(sample, row, column, c0_, channels_, inputs_ + std::ptrdiff_t{t} * plan_.channel_stride,
+                plan_.input_plane);
+    });
+  }
+
+  /// products[point][tile][output] (+)= inputs[point][tile][channel] weights[point][channel][output].
+  void multiply() {
+    static constexpr std::ptrdiff_t none = 0;
+    tbb_kernels::OuterProducts p;
+    p.a_offset = &none;
+    p.b_offset = &none;
+    p.a_row = plan_.channel_stride;
+    p.a_step = 1;
+    p.b_step = width_;
+    p.outer = 1;
+    p.inner = channels_;
+    p.sum_step = width_;
+    p.accumulate = c0_ > 0;
+    for (int point = 0; point < products; ++point) {
+      const float* inputs = inputs_ + point * plan_.input_plane;
+      const float* weights = weights_ + point * plan_.weight_plane;
+      float* sums = products_ + point * plan_.product_plane;
+      for (int k = 0; k < width_;) {
+        const int vectors = Blocks::widest((width_ - k) / W);
+        for (int t = 0; t < count_;) {
+          const int height = Blocks::next_rows(vectors, count_ - t);
+          p.a = inputs + std::ptrdiff_t{t} * plan_.channel_stride;
+          p.b = weights + k;
+          p.sum = sums + std::ptrdiff_t{t} * width_ + k;
+          Blocks::kernel(vectors, height)(p);
+          t += height;
+        }
+        k += vectors * W;
+      }
+    }
+  }
+
+  void transform_outputs() {
+    const float* bias = call_.input[2].data;
+    const Shape& s = plan_.grid.written;
+    const Tensor<float>& out = call_.output;
+    for_each_tile([&](int t, int sample, int row, int column) {
+      const int y0 = row * outputs;
+      const int x0 = column * outputs;
+      const int height = std::min(outputs, s.height - y0);
+      const int width = std::min(outputs, s.width - x0);
+      float* to = out.row(sample, y0) + x0 * out.pixel_stride + k0_;
+      for (int k = 0; k < width_; k += W) {
+        V y[tile_pixels];
+        const float* from = products_ + std::ptrdiff_t{t} * width_ + k;
+        transform<OutputLine, V>([&](int i, int j) { return V::load(from + (i * points + j) * plan_.product_plane); },
+                                 [&](int i, int j, V v) { y[i * outputs + j] = v; });
+        const int valid = outputs_ - k;
+        const V b = !bias ? V::zero() : valid >= W ? V::load(bias + k0_ + k) : V::load_partial(bias + k0_ + k, valid);
+        for (int i = 0; i < height; ++i)
+          for (int j = 0; j < width; ++j) {
+            const V v = tbb_kernels::activate(y[i * outputs + j] + b, call_.node->activation, call_.node->slope);
+            float* pixel = to + (std::ptrdiff_t{i} * s.width + j) * out.pixel_stride + k;
+            if (valid >= W)
+              v.store(pixel);
+            else
+              v.store_partial(pixel, valid);
+          }
+      }
+    });
+  }
+
+  const Call<float>& call_;
+  const Plan<Isa>& plan_;
+  float* weights_;
+  float* inputs_;
+  float* products_;
+  float* patch_;
+  float* taps_;
+  std::ptrdiff_t first_ = 0;
+  int count_ = 0;
+  int k0_ = 0, outputs_ = 0, width_ = 0;
+  int c0_ = 0, channels_ = 0;
+};
+
+/// Op::convolution and Op::transposed_convolution where `chosen(call)`, both storage orders of the weight.
+template <class Isa>
+void convolution(const Call<float>& call) {
+  assert(suits(call.node->window, call.input[0].shape.channels, call.output.shape.channels) &&
+         call.output.shape.depth == 1);
+  const Plan<Isa> plan(call);
+  const int groups = plan.groups(tbb_kernels::thread_count());
+  const int blocks = plan.output_blocks();
+  tbb_kernels::parallel_tasks<Isa>(groups * blocks, [&](int task) {
+    auto* scratch =
+        tbb_kernels::scratch_piece<std::byte>(call.scratch, 0, plan.thread_bytes(), tbb_kernels::thread_slot());
+    Task<Isa> worker(call, plan, scratch);
+    worker.run(tbb_kernels::part_of(plan.tiles(), groups, task / blocks), task % blocks);
+  });
+}
+
+template <class Isa>
+std::size_t convolution_scratch_bytes(const Call<float>& call, int threads) {
+  return Plan<Isa>(call).thread_bytes() * static_cast<std::size_t>(threads);
+}
+
+}  // namespace ulna::winograd

@@ -44,38 +44,6 @@ static_assert(parameters<Plain<8, 4>, 1, 32> == 485'673);
 static_assert(parameters<Plain<32, 4>, 1, 32> == 7'759'521);  // the U-Net that U-Net++ is compared with, 7.76 M
 static_assert(parameters<Plain<35, 4>, 1, 32> == 9'282'246);  // the wide U-Net of the same authors' code
 
-/// zhixuhao/unet: nearest upsampling with a 2x2 convolution and ReLU; a 3x3 convolution to 2 and a 1x1 to 1 at the end.
-struct Keras {
-  using Block = ConvBlock<Style<padding::Same, norm::None>>;
-  static constexpr Value lower(Builder& b, Value x) {
-    FixedVector<Value, 4> skips;
-    for (int level = 0; level < 4; ++level) {
-      const auto s = b.scope("encoder", level);
-      skips.push_back(Block::lower(b, x, 64 << level));
-      x = down::MaxPool::lower(b, skips.back());
-    }
-    x = Block::lower(b, x, 1024);
-    for (int level = 3; level >= 0; --level) {
-      const auto s = b.scope("decoder", level);
-      x = activation::ReLU::lower(b, up::NearestConv<2>::lower(b, x, 64 << level));
-      x = Block::lower(b, op::concat(b, skips[level], x), 64 << level);
-    }
-    x = activation::ReLU::lower(b, layer::conv(b, x, {.channels = 2}, "two"));
-    return layer::conv(b, x, {.channels = 1, .kernel = 1}, "head");
-  }
-};
-static_assert(parameters<Keras, 1, 256> == 31'031'685);
-
-/// LeeJunHyun/Image_Segmentation: nearest upsampling, a 3x3 convolution, norm and activation.
-struct UpBlock {
-  using option = up::question;
-  static constexpr Value lower(Builder& b, Value x, int channels) {
-    x = layer::conv(b, UpsampleNearest<2>::lower(b, x), {.channels = channels}, "up");
-    return activation::ReLU::lower(b, norm::Batch::lower(b, x, "up_norm"));
-  }
-};
-static_assert(parameters<UNet<Classes<1>, UpBlock, ConvBias<true>>, 3, 32> == 34'527'041);
-
 // A 2x2 convolution after nearest upsampling has as many parameters as a 2x2 transposed convolution.
 static_assert(parameters<UNet<norm::None, up::NearestConv<2>>, 1, 32> == 31'030'658);
 // Sum skips halve the input channels of each decoder's first convolution.

@@ -36,4 +36,20 @@ struct ConvBlock {
   }
 };
 
+/// (3x3 convolution, norm, activation, dropout of one half) twice, at every level: the block of the U-Nets in the code
+/// of the U-Net++ paper's authors. Parameters as in ConvBlock.
+template <class S = Style<>>
+struct DropoutConvBlock {
+  static constexpr Value lower(Builder& b, Value x, int channels) { return lower(b, x, channels, channels); }
+
+  static constexpr Value lower(Builder& b, Value x, int channels, int middle) {
+    layer::ConvOptions o{.channels = middle, .kernel = 3, .padding = S::padding, .bias = S::bias};
+    x = layer::conv(b, x, o, "conv1");
+    x = Dropout<>::lower(b, S::activation_layer::lower(b, S::norm_layer::lower(b, x, "norm1")));
+    o.channels = channels;
+    x = layer::conv(b, x, o, "conv2");
+    return Dropout<>::lower(b, S::activation_layer::lower(b, S::norm_layer::lower(b, x, "norm2")));
+  }
+};
+
 }  // namespace ulna

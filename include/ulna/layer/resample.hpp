@@ -94,13 +94,14 @@ struct NearestConv {
     return layer::conv(b, UpsampleNearest<2>::lower(b, x), {.channels = channels, .kernel = Kernel}, "up");
   }
 };
-/// Nearest neighbour, a 3x3 convolution with bias, norm and activation (LeeJunHyun's `up_conv`).
-template <class Norm = norm::Batch, class Act = activation::ReLU>
+/// Nearest neighbour, a convolution with bias, norm and activation: 3x3 in LeeJunHyun's `up_conv`; 2x2 without norm in
+/// zhixuhao's code.
+template <class Norm = norm::Batch, class Act = activation::ReLU, int Kernel = 3>
 struct NearestBlock {
   using option = question;
   static constexpr Value lower(Builder& b, Value x, int channels) {
     const auto s = b.scope("up");
-    x = layer::conv(b, UpsampleNearest<2>::lower(b, x), {.channels = channels, .kernel = 3});
+    x = layer::conv(b, UpsampleNearest<2>::lower(b, x), {.channels = channels, .kernel = Kernel});
     return Act::lower(b, Norm::lower(b, x));
   }
 };

@@ -10,6 +10,8 @@
 #include "ulna/data/loader.hpp"
 #include "ulna/data/normalize.hpp"
 #include "ulna/data/synthetic.hpp"
+#include "ulna/model/attention_unet.hpp"
+#include "ulna/model/r2_unet.hpp"
 #include "ulna/model/unet.hpp"
 #include "ulna/predict/blend.hpp"
 #include "ulna/predict/predictor.hpp"

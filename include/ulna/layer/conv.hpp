@@ -42,10 +42,22 @@ struct ConvOptions {
   bool standardized = false;  ///< the weight is standardised before use (op/standardize.hpp), epsilon 1e-5
 };
 
-/// One convolution named `name`: parameters `weight` and, if asked for, `bias`.
+/// What a convolution learns. `bias` may be absent.
+struct ConvParameters {
+  Value weight, bias;
+};
+
+/// Parameters `weight` and, if asked for, `bias` of a convolution from `in` channels, in the current scope. Apart from
+/// apply_conv() for layers that use them several times.
+constexpr ConvParameters conv_parameters(Builder& b, int in, bool image_is_flat, const ConvOptions& o) {
+  Value weight = b.weight("weight", in, o.channels, {image_is_flat ? 1 : o.kernel, o.kernel, o.kernel});
+  if (o.standardized) weight = op::standardize_weight(b, weight, 1e-5f);
+  return {weight, o.bias ? b.vector("bias", ParameterKind::bias, o.channels) : Value{}};
+}
+
+/// The convolution of x with given parameters, made with the same options.
 /// An even kernel with padding pads one pixel more at the end, as Keras does.
-constexpr Value conv(Builder& b, Value x, const ConvOptions& o, const char* name = "conv") {
-  const auto s = b.scope(name);
+constexpr Value apply_conv(Builder& b, Value x, const ConvParameters& parameters, const ConvOptions& o) {
   const bool image_is_flat = b.shape(x).depth == 1;
   const int depth_kernel = image_is_flat ? 1 : o.kernel;
   Window w{.kernel = {depth_kernel, o.kernel, o.kernel},
@@ -73,10 +85,13 @@ constexpr Value conv(Builder& b, Value x, const ConvOptions& o, const char* name
       w.pad_after = pads_after;
     }
   }
-  Value weight = b.weight("weight", b.shape(x).channels, o.channels, w.kernel);
-  if (o.standardized) weight = op::standardize_weight(b, weight, 1e-5f);
-  const Value bias = o.bias ? b.vector("bias", ParameterKind::bias, o.channels) : Value{};
-  return op::convolution(b, x, weight, bias, w);
+  return op::convolution(b, x, parameters.weight, parameters.bias, w);
+}
+
+/// One convolution named `name`.
+constexpr Value conv(Builder& b, Value x, const ConvOptions& o, const char* name = "conv") {
+  const auto s = b.scope(name);
+  return apply_conv(b, x, conv_parameters(b, b.shape(x).channels, b.shape(x).depth == 1, o), o);
 }
 
 /// A matrix applied to the channels of every pixel (token): parameters `weight` (out, in) and, if asked for, `bias`.
@@ -92,7 +107,7 @@ constexpr Value transposed_conv(Builder& b, Value x, int channels, int factor, b
   const auto s = b.scope(name);
   const int depth_factor = b.shape(x).depth == 1 ? 1 : factor;
   Window w{.kernel = {depth_factor, factor, factor}, .stride = {depth_factor, factor, factor}};
-  const Value weight = b.transposed_weight("weight", b.shape(x).channels, channels, w.kernel);
+  const Value weight = b.transposed_weight("weight", b.shape(x).channels, channels, w.kernel, w.stride);
   const Value beta = bias ? b.vector("bias", ParameterKind::bias, channels) : Value{};
   return op::transposed_convolution(b, x, weight, beta, w);
 }

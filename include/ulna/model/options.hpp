@@ -2,7 +2,8 @@
 // The options that several networks share. What blocks, norms and resampling may be is said where those are.
 #pragma once
 
-#include "ulna/layer/layer.hpp"
+#include "ulna/layer/activation.hpp"
+#include "ulna/layer/norm.hpp"
 #include "ulna/layer/options.hpp"
 
 namespace ulna {
@@ -91,14 +92,10 @@ struct Pad {
 };
 }  // namespace odd
 
-/// What happens to a skip before it is joined, given what comes up: attention gates.
-namespace gate {
-struct question {};
-/// Nothing.
-struct None {
-  using option = question;
-  static constexpr Value lower(Builder&, Value skip, Value /*up*/, Value /*below*/, int /*level*/) { return skip; }
-};
-}  // namespace gate
+/// The norm and the activation that a network's options name.
+template <class... Options>
+using norm_of = pick<norm::question, norm::Batch, Options...>;
+template <class... Options>
+using activation_of = pick<activation::question, activation::ReLU, Options...>;
 
 }  // namespace ulna

@@ -4,6 +4,7 @@
 
 #include "ulna/graph/diagnostic.hpp"  // first: a compiler prints the way to a broken rule, and it should be short
 
+#include "ulna/block/attn_gate.hpp"
 #include "ulna/block/conv_block.hpp"
 #include "ulna/block/skip.hpp"
 #include "ulna/layer/resample.hpp"
@@ -54,11 +55,11 @@ struct TwoChannels {
 ///   down::MaxPool | StridedConv | AveragePool
 ///   up::Transposed | NearestConv<> | NearestBlock<> | BilinearConv<> | Bilinear<>; FullWidth | Narrow
 ///   skip::Concat | ConcatUpFirst | Sum | None
-///   gate::None | Popular | Grid (block/attn_gate.hpp)
+///   gate::None | Popular<> | Grid<> (block/attn_gate.hpp)
 ///   odd::Refuse | Pad
 ///   head::Linear | TwoChannels
 ///   dropout: Dropout<rate> at the end of the contracting path (the two deepest levels), or none
-///   Blocks<ConvBlock>, or any block
+///   Blocks<ConvBlock> | R2Blocks<> (model/r2_unet.hpp) | Blocks<any block>
 /// Module path: encoder[0..Depth-1], bottleneck, decoder[Depth-1..0], head.
 template <Option... Options>
 struct UNet {
@@ -67,8 +68,8 @@ struct UNet {
   using Channels = pick<width_question, Width<64>, Options...>;
   static constexpr int depth = depth_of<Channels, pick<depth_question, Depth<4>, Options...>, Options...>();
   using Padding = pick<padding::question, padding::Same, Options...>;
-  using Norm = pick<norm::question, norm::Batch, Options...>;
-  using Act = pick<activation::question, activation::ReLU, Options...>;
+  using Norm = norm_of<Options...>;
+  using Act = activation_of<Options...>;
   using Down = pick<down::question, down::MaxPool, Options...>;
   using Up = pick<up::question, up::Transposed, Options...>;
   using Skip = pick<skip::question, skip::Concat, Options...>;
@@ -122,10 +123,11 @@ struct UNet {
 
  private:
   static constexpr Value decode(Builder& b, Value x, int level) {
-    const int channels = Channels::at(level);
-    if constexpr (narrow)
-      return Plain::lower(b, x, level > 0 ? channels / 2 : channels, channels);
-    else
+    const int middle = Channels::at(level);
+    const int channels = narrow && level > 0 ? middle / 2 : middle;
+    if constexpr (requires { Plain::lower(b, x, channels, middle); })
+      return Plain::lower(b, x, channels, middle);
+    else  // a block that cannot have other channels inside
       return Plain::lower(b, x, channels);
   }
 };

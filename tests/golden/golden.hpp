@@ -176,7 +176,7 @@ void check_other_loss(const File& f, const NameMap& map, const std::string& suff
       batch.image_view.batch,
       {model.mutable_parameters().data(), model.mutable_state().data(), gradients.data()}};
   detail::stage_finite(batch.image_view, executor.tensor(graph.image), "images");
-  detail::stage_labels(batch.label_view, executor.tensor(graph.labels), 2);
+  detail::stage_labels(batch.label_view, executor.tensor(graph.labels), std::max(P::classes, 2));
   executor.run();
   f.compare<T>("loss" + suffix, "loss" + suffix, {static_cast<double>(*executor.tensor(graph.loss).data)},
                f.values("loss" + suffix));

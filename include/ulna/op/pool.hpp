@@ -6,6 +6,13 @@
 #include "ulna/op/rule.hpp"
 
 namespace ulna {
+
+/// What a pool does with pixels at the end of an extent that no window starts at.
+enum class Remainder : unsigned char {
+  refuse,  ///< the network does not compile
+  drop     ///< they are left out: PyTorch's default
+};
+
 namespace op {
 
 /// Fails unless the stride divides what is left of each padded extent: a pool that dropped pixels would shift every
@@ -22,10 +29,10 @@ constexpr void require_stride_divides(Builder& b, Shape x, const Window& window)
 }
 
 namespace detail {
-constexpr Value pool(Builder& b, Value x, const Window& window, Op kind) {
+constexpr Value pool(Builder& b, Value x, const Window& window, Op kind, Remainder remainder) {
   const Shape in = b.shape(x);
   require_kernel_fits(b, in, window);
-  require_stride_divides(b, in, window);
+  if (remainder == Remainder::refuse) require_stride_divides(b, in, window);
   Extent out = window_output(in.extent(), window);
   if (out.volume() <= 0) out = {};
   Node node{.op = kind, .shape = shape_of(in.channels, out), .input = {x.id, -1, -1, -1, -1, -1}};
@@ -35,11 +42,13 @@ constexpr Value pool(Builder& b, Value x, const Window& window, Op kind) {
 }  // namespace detail
 
 /// y[p][c] = max over taps t inside the image of x[p stride + t dilation - pad][c].
-constexpr Value max_pool(Builder& b, Value x, const Window& window) { return detail::pool(b, x, window, Op::max_pool); }
+constexpr Value max_pool(Builder& b, Value x, const Window& window, Remainder remainder = Remainder::refuse) {
+  return detail::pool(b, x, window, Op::max_pool, remainder);
+}
 
 /// y[p][c] = (1 / taps) sum over taps t inside the image of x[p stride + t dilation - pad][c].
-constexpr Value average_pool(Builder& b, Value x, const Window& window) {
-  return detail::pool(b, x, window, Op::average_pool);
+constexpr Value average_pool(Builder& b, Value x, const Window& window, Remainder remainder = Remainder::refuse) {
+  return detail::pool(b, x, window, Op::average_pool, remainder);
 }
 
 }  // namespace op

@@ -32,8 +32,8 @@ struct PoolAxis {
     for (int o = reach > 0 ? (reach + stride - 1) / stride : 0; o * stride <= q + pad && o < outputs; ++o)
       if ((q + pad - o * stride) % dilation == 0) visit(o, (q + pad - o * stride) / dilation);
   }
-  /// No pixel is under two windows.
-  bool disjoint() const { return span_of(kernel, dilation) <= stride; }
+  /// No pixel is under two windows, and none comes after the last one's.
+  bool disjoint() const { return span_of(kernel, dilation) <= stride && outputs * stride >= extent + pad; }
 };
 
 struct PoolAxes {

@@ -49,7 +49,7 @@ TEST_CASE("saving and loading is exact") {
   const TemporaryFolder folder;
   const auto path = folder.path() / "net.safetensors";
   const Model<P> model = numbered();
-  save_weights(model, path, {{"trained_on", "cells"}});
+  save_weights(model, path, {.metadata = {{"trained_on", "cells"}}});
   Model<P> other{Seed{2}};
   const std::uint64_t revision = other.revision();
   load_weights(other, path);
@@ -191,6 +191,67 @@ TEST_CASE("a file of another network is refused with every difference") {
 
   CHECK(model.hash() == before);
   CHECK(model.revision() == revision);
+}
+
+TEST_CASE("a file with others' names goes back through the same map") {
+  const TemporaryFolder folder;
+  const auto path = folder.path() / "theirs.safetensors";
+  const Model<P> model = numbered();
+  const NameMap theirs = [](const std::string& n) { return "module." + n; };
+  save_weights(model, path, {.map = theirs});
+  const auto file = safetensors::File::open(path);
+  CHECK(file.find("module.head.weight") != nullptr);
+  CHECK(file.find("head.weight") == nullptr);
+  Model<P> other{Seed{2}};
+  load_weights(other, path, theirs);
+  CHECK(other.hash() == model.hash());
+  const std::uint64_t before = other.hash();
+  const std::string said = refusal([&] { load_weights(other, path); });  // every name is missing, and is unexpected
+  CHECK(contains(said, std::to_string(2 * model.graph().parameters.size()) + " tensors differ"));
+  CHECK(contains(said, "\n  missing     bottleneck.conv1.weight [8, 4, 3, 3]"));
+  CHECK(contains(said, "\n  unexpected  module.bottleneck.conv1.weight [8, 4, 3, 3]"));
+  CHECK(other.hash() == before);
+}
+
+TEST_CASE("the same tensors of another architecture are refused with both hashes") {
+  const TemporaryFolder folder;
+  const auto path = folder.path() / "net.safetensors";
+  using Leaky = Program<Net<activation::LeakyReLU<>>, Image<2, 8, 8>>;
+  save_weights(Model<Leaky>{Seed{1}}, path);
+  Model<P> model{Seed{2}};
+  const std::uint64_t before = model.hash();
+  const std::string said = refusal([&] { load_weights(model, path); });
+  CHECK(contains(said, "every tensor agrees"));
+  CHECK(contains(said, detail::hexadecimal(architecture_hash(Leaky::inference.graph))));
+  CHECK(contains(said, detail::hexadecimal(architecture_hash(P::inference.graph))));
+  CHECK(model.hash() == before);
+  // Another extent is the same architecture, also where it is odd.
+  using Odd = UNet<Classes<3>, Width<4>, Depth<1>, odd::Pad>;
+  save_weights(Model<Program<Odd, Image<2, 9, 7>>>{Seed{1}}, path);
+  Model<Program<Odd, Image<2, 16, 8>>> even{Seed{2}};
+  CHECK_NOTHROW(load_weights(even, path));
+}
+
+TEST_CASE("a kernel of the other orientation is refused") {
+  const TemporaryFolder folder;
+  const auto path = folder.path() / "net.safetensors";
+  Model<P> model = numbered();
+  const std::uint64_t before = model.hash();
+  safetensors::Writer writer;
+  std::vector<std::vector<float>> kept;
+  for (const Parameter& p : model.graph().parameters) {
+    const std::string name = name_of(model.graph(), p);
+    auto shape = file_shape(p);
+    if (name == "decoder.0.up.weight" || name == "bottleneck.conv1.weight") std::swap(shape[0], shape[1]);
+    kept.emplace_back(static_cast<std::size_t>(p.size()), 1.0f);
+    writer.add<float>(name, shape, kept.back());
+  }
+  writer.save(path);
+  const std::string said = refusal([&] { load_weights(model, path); });
+  CHECK(contains(said, "; 2 tensors differ"));
+  CHECK(contains(said, "mis-shaped  decoder.0.up.weight: found [4, 8, 2, 2], expected [8, 4, 2, 2]"));
+  CHECK(contains(said, "mis-shaped  bottleneck.conv1.weight: found [4, 8, 3, 3], expected [8, 4, 3, 3]"));
+  CHECK(model.hash() == before);
 }
 
 TEST_CASE("the architecture hash tells networks apart, not image extents") {

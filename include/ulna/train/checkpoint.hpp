@@ -30,11 +30,11 @@ void save_checkpoint(Trainer<P, Loss, B, O, L>& trainer, const std::filesystem::
   safetensors::Writer writer{std::move(metadata)};
   detail::FileOrdered<T> tensors;
   tensors.add(
-      model.graph(), writer, "", [&](const Parameter& p) { return model.values(p); },
+      model.graph(), writer, own_name, [&](const Parameter& p) { return model.values(p); },
       [](const Parameter&) { return true; });
   for (int i = 0; i < trainer.slot_count; ++i)
     tensors.add(
-        model.graph(), writer, detail::slot_prefix(i),
+        model.graph(), writer, [&](const std::string& name) { return detail::slot_prefix(i) + name; },
         [&](const Parameter& p) {
           return std::span<const T>(trainer.optimizer_slot(i).data() + p.offset, static_cast<std::size_t>(p.size()));
         },

@@ -18,11 +18,20 @@
 namespace ulna {
 
 /// Of everything that decides which numbers a network has and what they mean: ops, channels, windows, parameter names.
-/// Extents of the image do not change it.
+/// Extents of the image do not change it, so crops and zero borders, which fit maps of different extents to each other,
+/// do not count.
 inline std::uint64_t architecture_hash(const auto& graph) {
   std::uint64_t hash = hash_bytes({});
   const auto mix = [&hash](std::int64_t value) { hash = hash_bytes(std::as_bytes(std::span(&value, 1)), hash); };
+  std::vector<int> number;  // of each node, crops and borders having that of what they fit
+  int next = 0;
+  const auto number_of = [&number](int id) { return id < 0 ? id : number[static_cast<std::size_t>(id)]; };
   for (const Node& n : graph.nodes) {
+    if (n.op == Op::crop || (n.op == Op::pad && n.window.border == Border::zero)) {
+      number.push_back(number_of(n.input[0]));
+      continue;
+    }
+    number.push_back(next++);
     mix(static_cast<std::int64_t>(n.op));
     mix(n.shape.channels);
     mix(static_cast<std::int64_t>(n.activation));
@@ -32,7 +41,7 @@ inline std::uint64_t architecture_hash(const auto& graph) {
     mix(n.align_corners);
     mix(n.heads);
     mix(static_cast<std::int64_t>(n.window.border));
-    for (const int x : n.input) mix(x);
+    for (const int x : n.input) mix(number_of(x));
     for (const Extent& e :
          {n.window.kernel, n.window.stride, n.window.dilation, n.window.pad_before, n.window.pad_after})
       mix(e.depth * 1'000'000LL + e.height * 1'000LL + e.width);
@@ -44,8 +53,12 @@ inline std::uint64_t architecture_hash(const auto& graph) {
   return hash;
 }
 
-/// Maps Ulna's name of a parameter to the name in a file; for checkpoints of other implementations.
+/// Maps Ulna's name of a parameter to the name in a file; for checkpoints of other implementations, and for files that
+/// those shall read. weights/name_maps/ has those of popular ones.
 using NameMap = std::function<std::string(const std::string&)>;
+
+/// The names as they are.
+inline std::string own_name(const std::string& name) { return name; }
 
 namespace detail {
 
@@ -65,13 +78,13 @@ inline std::string shape_text(const std::vector<std::uint64_t>& shape) {
 template <class T>
 class FileOrdered {
  public:
-  /// Adds every parameter for which `take` holds, read from `values(parameter)`, under prefix + its name.
-  void add(const auto& graph, safetensors::Writer& writer, const std::string& prefix, auto&& values, auto&& take) {
+  /// Adds every parameter for which `take` holds, read from `values(parameter)`, under map(its name).
+  void add(const auto& graph, safetensors::Writer& writer, const NameMap& map, auto&& values, auto&& take) {
     for (const Parameter& p : graph.parameters) {
       if (!take(p)) continue;
       kept_.emplace_back(static_cast<std::size_t>(p.size()));
       to_file_order<T>(p, values(p), kept_.back());
-      writer.add<T>(prefix + name_of(graph, p), file_shape(p), kept_.back());
+      writer.add<T>(map(name_of(graph, p)), file_shape(p), kept_.back());
     }
   }
 
@@ -102,32 +115,60 @@ inline void require_tensors(const safetensors::File& file,
   throw WeightsError(text);
 }
 
-/// Buffers of PyTorch modules that carry no weights.
-inline bool is_bookkeeping(const std::string& name) { return name.ends_with("num_batches_tracked"); }
+/// Tensors that are no weights: a counter of PyTorch's batch norm, and the sample of weights/sample.hpp.
+inline bool is_bookkeeping(const std::string& name) {
+  return name.ends_with("num_batches_tracked") || name == "sample.input" || name == "sample.output";
+}
 
+/// Refuses a file whose tensors agree but which says that it was written for another architecture. Files that say
+/// nothing pass: those of other implementations.
+inline void require_architecture(const safetensors::File& file, std::uint64_t own) {
+  const auto entry = file.metadata().find("architecture");
+  if (entry == file.metadata().end() || entry->second == hexadecimal(own)) return;
+  throw WeightsError(file.name() + ": every tensor agrees, but the file is of architecture " + entry->second +
+                     " and this network is " + hexadecimal(own) +
+                     ": the same tensors mean something else there (another activation, upsampling, order of "
+                     "concatenation ...); load them into the network that wrote them");
+}
+
+}  // namespace detail
+
+/// What a file carries besides the weights, and what it calls them.
+struct SaveOptions {
+  safetensors::Metadata metadata = {};  ///< free text
+  NameMap map = own_name;               ///< for files that other implementations read
+};
+
+namespace detail {
+/// Writes a model and whatever `add_more(writer)` adds.
+template <class P, class T>
+void save_model(const Model<P, T>& model, const std::filesystem::path& path, SaveOptions options, auto&& add_more) {
+  options.metadata["format"] = "pt";
+  options.metadata["architecture"] = hexadecimal(architecture_hash(model.graph()));
+  safetensors::Writer writer{std::move(options.metadata)};
+  FileOrdered<T> tensors;
+  tensors.add(
+      model.graph(), writer, options.map, [&](const Parameter& p) { return model.values(p); },
+      [](const Parameter&) { return true; });
+  add_more(writer);
+  writer.save(path);
+}
 }  // namespace detail
 
 /// Writes parameters and running statistics, whole or not at all. Throws FileError.
 template <class P, class T>
-void save_weights(const Model<P, T>& model, const std::filesystem::path& path, safetensors::Metadata metadata = {}) {
-  metadata["format"] = "pt";
-  metadata["architecture"] = detail::hexadecimal(architecture_hash(model.graph()));
-  safetensors::Writer writer{std::move(metadata)};
-  detail::FileOrdered<T> tensors;
-  tensors.add(
-      model.graph(), writer, "", [&](const Parameter& p) { return model.values(p); },
-      [](const Parameter&) { return true; });
-  writer.save(path);
+void save_weights(const Model<P, T>& model, const std::filesystem::path& path, SaveOptions options = {}) {
+  detail::save_model(model, path, std::move(options), [](safetensors::Writer&) {});
 }
 
 /// Fills the model from a file, or throws WeightsError with every missing, unexpected and mis-shaped tensor and leaves
 /// the model as it was.
 template <class P, class T>
-void load_weights(
-    Model<P, T>& model, const safetensors::File& file, const NameMap& map = [](const std::string& n) { return n; }) {
+void load_weights(Model<P, T>& model, const safetensors::File& file, const NameMap& map = own_name) {
   std::map<std::string, std::vector<std::uint64_t>> needed;
   for (const Parameter& p : model.graph().parameters) needed[map(name_of(model.graph(), p))] = file_shape(p);
   detail::require_tensors(file, needed, detail::is_bookkeeping);
+  detail::require_architecture(file, architecture_hash(model.graph()));
   std::vector<std::vector<T>> values;  // converted before anything changes: a tensor of an odd type throws here
   for (const Parameter& p : model.graph().parameters)
     values.push_back(file.at(map(name_of(model.graph(), p))).template to_vector<T>());
@@ -136,8 +177,8 @@ void load_weights(
 }
 
 template <class P, class T>
-void load_weights(Model<P, T>& model, const std::filesystem::path& path) {
-  load_weights(model, safetensors::File::open(path));
+void load_weights(Model<P, T>& model, const std::filesystem::path& path, const NameMap& map = own_name) {
+  load_weights(model, safetensors::File::open(path), map);
 }
 
 }  // namespace ulna

@@ -7,6 +7,7 @@
 
 #include "ulna/graph/diagnostic.hpp"  // first, so that a broken rule is reported close to the user's file
 #include "ulna/graph/lower.hpp"
+#include "ulna/graph/picture.hpp"
 #include "ulna/graph/summary.hpp"
 #include "ulna/layer/layer.hpp"
 
@@ -69,6 +70,8 @@ struct Program {
   static std::string summary() { return ulna::summary(inference.graph, inference.plan); }
   /// The network as a picture in Graphviz's DOT language.
   static std::string dot() { return ulna::dot(inference.graph); }
+  /// The same with one box for each block, in rows of one extent.
+  static std::string overview() { return ulna::overview(inference.graph); }
 };
 
 /// The training plan of a program under a loss: forward, backward, memory. With `ImageGradient` the gradients of the

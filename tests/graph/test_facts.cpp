@@ -192,6 +192,20 @@ TEST_CASE("one line of the summary") {
   CHECK(text.find("total: " + std::to_string(P::parameter_count / 1000) + ",") != std::string::npos);
 }
 
+TEST_CASE("the overview has a box for each block, in rows of one extent") {
+  using P = Program<UNet<Width<4>, Depth<1>, norm::None>, Image<1, 8, 8>>;
+  const std::string text = P::overview();
+  const auto has = [&text](const std::string& part) { return text.find(part) != std::string::npos; };
+  // 4 x 9 + 4 numbers, then 4 x 4 x 9 + 4
+  CHECK_MESSAGE(has("encoder[0]\\n4 x 8 x 8\\n188 parameters"), text);
+  CHECK(has("bottleneck\\n8 x 4 x 4"));
+  CHECK(has("decoder[0]\\n4 x 8 x 8"));
+  CHECK(has("head\\n2 x 8 x 8\\n10 parameters"));
+  std::size_t rows = 0;
+  for (std::size_t at = text.find("rank=same"); at != std::string::npos; at = text.find("rank=same", at + 1)) ++rows;
+  CHECK(rows == 2);
+}
+
 TEST_CASE("the picture has a box for each op that runs and an arrow for each value it reads") {
   using P = Program<UNet<Width<4>, Depth<1>, norm::None>, Image<1, 8, 8>>;
   const std::string text = P::dot();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// A graph for people: a table and a picture.
+// A graph for people: a table.
 #pragma once
 
 #include <algorithm>
@@ -112,29 +112,6 @@ inline std::string summary(const auto& graph, const auto& plan) {
   return detail::table(rows, 3) + "total: " + detail::grouped(graph.parameter_count) + " parameters, " +
          detail::grouped(macs) + " MACs, arena " + detail::grouped(4 * plan.arena) + " bytes (" +
          detail::grouped(4 * plan.unplanned) + " without sharing), v: a view of another buffer\n";
-}
-
-/// The graph in Graphviz's DOT language; boxes are clustered by the outermost level of the module path.
-inline std::string dot(const auto& graph) {
-  std::string text =
-      "digraph ulna {\n  rankdir=TB; node [shape=box, style=filled, fontname=\"sans-serif\", fontsize=10];\n";
-  for (int i = 0; i < graph.nodes.size(); ++i) {
-    const Node& n = graph.nodes[i];
-    if (n.op == Op::parameter || n.once) continue;
-    const char* colour = n.op == Op::convolution              ? "#cfe2f3"
-                         : n.op == Op::transposed_convolution ? "#d9ead3"
-                         : n.op == Op::concat                 ? "#fff2cc"
-                         : n.op == Op::max_pool               ? "#f4cccc"
-                                                              : "#eeeeee";
-    text += "  n" + std::to_string(i) + " [fillcolor=\"" + colour + "\", label=\"" + path_of(graph, n.scope) + "\\n" +
-            detail::describe(n) + "\\n" + detail::extents(n.shape) + "\"];\n";
-    for (int k = 0; k < n.inputs(); ++k) {
-      const int x = n.input[static_cast<std::size_t>(k)];
-      if (graph.nodes[x].op == Op::parameter || graph.nodes[x].once) continue;
-      text += "  n" + std::to_string(x) + " -> n" + std::to_string(i) + ";\n";
-    }
-  }
-  return text + "}\n";
 }
 
 }  // namespace ulna

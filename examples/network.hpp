@@ -18,6 +18,8 @@ using Net = ulna::UNet<ulna::Classes<Classes>, ulna::Width<width>, ulna::Depth<4
 template <int Classes, int Crop>
 using Program = ulna::Program<Net<Classes>, ulna::Image<1, Crop, Crop>>;
 using Backend = ulna::cpu::Tbb<float>;
+/// Overlaps tiles least, which pays where an image needs several.
+using TilingBackend = ulna::cpu::Tbb<float, ulna::arithmetic::Direct>;
 
 /// Two tile sizes: small images in one small tile, larger ones in large tiles, whose halo costs less.
 inline constexpr int small_tile = 256;
@@ -39,8 +41,8 @@ class AnySize {
   ulna::LabelArray labels(const ulna::ImageArray& image) { return ulna::detail::labels_of(probabilities(image)); }
 
  private:
-  template <int Tile>
-  using Segmenter = ulna::Segmenter<ulna::TileProgram<Model, Tile>, Backend>;
+  template <class B, int Tile>
+  using Segmenter = ulna::Segmenter<ulna::TileProgram<Model, B, Tile>, B>;
 
   /// A segmenter holds the memory of its tile, so it is made when it is first needed.
   template <class S>
@@ -51,8 +53,8 @@ class AnySize {
 
   Model& model_;
   ulna::SegmentOptions options_;
-  std::unique_ptr<Segmenter<small_tile>> small_;
-  std::unique_ptr<Segmenter<large_tile>> large_;
+  std::unique_ptr<Segmenter<Backend, small_tile>> small_;
+  std::unique_ptr<Segmenter<TilingBackend, large_tile>> large_;
 };
 
 /// One channel (luminance), zero mean and unit deviation.

@@ -41,7 +41,7 @@ void check_exact(B backend = {}) {
   using Tile = Program<Net, Image<Channels, TileHeight, TileWidth>>;
   constexpr int border_y = (Tile::input_shape.height - Tile::output_shape.height) / 2;
   constexpr int border_x = (Tile::input_shape.width - Tile::output_shape.width) / 2;
-  constexpr int alignment = Tile::alignment;
+  constexpr int alignment = Tiling<Tile, B>::alignment;
   // What predict/tiling.hpp states: the output is extended to the next length that differs from a tile's by a multiple
   // of the alignment.
   constexpr auto next = [](int length, int output) {
@@ -51,7 +51,8 @@ void check_exact(B backend = {}) {
   constexpr int whole_height = next(Height, Tile::output_shape.height) + 2 * border_y;
   constexpr int whole_width = next(Width, Tile::output_shape.width) + 2 * border_x;
   using Whole = Program<Net, Image<Channels, whole_height, whole_width>>;
-  static_assert(Whole::alignment == alignment && Whole::halo.pixels == Tile::halo.pixels);
+  static_assert(Tiling<Whole, B>::alignment == alignment &&
+                Tiling<Whole, B>::halo.pixels == Tiling<Tile, B>::halo.pixels);
   static_assert(whole_height > TileHeight || whole_width > TileWidth, "this would compare a tile with itself");
 
   using T = typename B::Element;

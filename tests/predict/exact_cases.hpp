@@ -41,4 +41,13 @@ void check_ways(B backend = {}) {
   check_exact<B, UNet<Width<17>, Depth<1>, Classes<3>, activation::LeakyReLU<>>, 24, 26, 43, 31, 2>(backend);
 }
 
+/// Wide enough for convolutions that compute outputs in blocks.
+template <class B>
+void check_wide(B backend = {}) {
+  using Valid = UNet<Width<16>, Depth<1>, padding::Valid, norm::None>;
+  check_exact<B, UNet<Width<16>, Depth<1>>, 64, 56, 77, 90>(backend);
+  check_exact<B, UNet<Width<16>, Depth<2>>, 112, 128, 150, 133>(backend);
+  check_exact<B, Valid, 76, 60, 70, 81>(backend);
+}
+
 }  // namespace ulna::testing

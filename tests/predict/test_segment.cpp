@@ -128,7 +128,7 @@ TEST_CASE("what is refused") {
   Segmenter<Tight, B> tight{model};
   CHECK_NOTHROW(tight.labels(view(random_image(16, 16, 1))));
   const std::string said = message_of<DataError>([&] { tight.labels(view(random_image(16, 40, 1))); });
-  CHECK_MESSAGE(contains(said, "the network's halo is 8 pixels on each side; use tiles of more than 16"), said);
+  CHECK_MESSAGE(contains(said, "the network's halo is 8 pixels on each side; use tiles of at least 18"), said);
 }
 
 TEST_CASE("segment chooses a tile by itself") {

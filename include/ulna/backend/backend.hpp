@@ -16,6 +16,7 @@ namespace ulna {
 ///   threads()                        how many threads run a kernel
 ///   run(f)                           calls f() where kernels may use those threads
 ///   parallel_for_blocks(n, block, f) calls f(begin, end) for the blocks of [0, n): optimizers
+///   Footprint                        optional: what an output's bits depend on (graph/analyse.hpp), for exact tiling
 template <class B>
 concept Backend = requires(B backend, const Node& node, const Call<typename B::Element>& call) {
   typename B::Element;

@@ -137,7 +137,7 @@ class Segmenter {
   static constexpr int tile_width = P::input_shape.width;
 
   static TileAxis axis(int input, int output, int length) {
-    return {input, output, P::alignment, P::halo.pixels, length};
+    return {input, output, Tiling<P, B>::alignment, Tiling<P, B>::halo.pixels, length};
   }
 
   ProbabilityArray upright(const ImagesView& image) { return tiled(image, detail::probabilities_of<Element>); }
@@ -171,7 +171,9 @@ class Segmenter {
       throw DataError(
           "segment: an image of " + std::to_string(a.length) + " pixels does not fit one tile of " +
           std::to_string(a.input) + ", and tiles of that size cannot be joined exactly: the network's halo is " +
-          std::to_string(P::halo.pixels) + " pixels on each side; use tiles of more than " + std::to_string(2 * a.rim));
+          std::to_string(Tiling<P, B>::halo.pixels) + " pixels on each side; use tiles of at least " +
+          std::to_string(2 * (a.rim + a.border()) + a.alignment) +
+          (Tiling<P, B>::halo.pixels > P::halo.pixels ? ", or arithmetic::Direct, whose halo is smaller" : ""));
   }
 
   /// Copies the tile at (top, left) of the mirrored image.
@@ -231,18 +233,18 @@ class Segmenter {
                               static_cast<std::size_t>(P::input_shape.channels)});
 };
 
-/// The program that `segment` runs for a tile: the model's network on `Tile` pixels square, or on a good tile.
-template <class ModelType, int Tile = 0>
+/// The program that `segment` runs for a tile: the model's network on `Tile` pixels square, or on a good tile for B.
+template <class ModelType, class B, int Tile = 0>
 using TileProgram = Program<typename ModelType::Program::Network,
                             Image<ModelType::Program::input_shape.channels,
-                                  Tile != 0 ? Tile : default_tile<typename ModelType::Program>(Axis::height),
-                                  Tile != 0 ? Tile : default_tile<typename ModelType::Program>(Axis::width)>>;
+                                  Tile != 0 ? Tile : default_tile<typename ModelType::Program, B>(Axis::height),
+                                  Tile != 0 ? Tile : default_tile<typename ModelType::Program, B>(Axis::width)>>;
 
 /// Class indices of an image of any size: `segment<cpu::Tbb<float>>(model, image)`. For many images keep a Segmenter.
 template <Backend B, int Tile = 0, class ModelType>
 LabelArray segment(ModelType& model, const ImageArray& image,
                    SegmentOptions options = {.small_image = SmallImage::mirror}) {
-  Segmenter<TileProgram<ModelType, Tile>, B> segmenter{model, options};
+  Segmenter<TileProgram<ModelType, B, Tile>, B> segmenter{model, options};
   return segmenter.labels({image.data(), 1, static_cast<int>(image.shape()[0]), static_cast<int>(image.shape()[1]),
                            static_cast<int>(image.shape()[2])});
 }

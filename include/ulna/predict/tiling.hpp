@@ -4,13 +4,15 @@
 // One axis, in output pixels. A network maps a tile of `input` pixels to `output` pixels, border = (input - output) / 2
 // of each side being eaten by valid convolutions (0 with padding). Of the output, the pixels nearer than `rim` to a
 // tile edge that is not an image edge are wrong, because padding stood where the image goes on; rim = halo - border,
-// rounded up to the alignment. Tiles start at multiples of the alignment, so that every pooling window falls on the
-// same pixels as in the whole image. The image is extended by mirroring to the nearest length that tiles of these steps
-// can end at.
+// rounded up to the alignment. (Where a backend computes outputs in blocks, as Winograd does, their bits depend on more
+// than their windows: it states its own halo and alignment.) Tiles start at multiples of the alignment, so that every
+// pooling window falls on the same pixels as in the whole image. The image is extended by mirroring to the nearest
+// length that tiles of these steps can end at.
 #pragma once
 
 #include <algorithm>
 
+#include "ulna/graph/analyse.hpp"
 #include "ulna/graph/lower.hpp"
 
 namespace ulna {
@@ -56,13 +58,34 @@ constexpr int mirrored(int i, int n) {
   return i < n ? i : period - i;
 }
 
-/// A good tile extent along an axis for the network of program P: about five halos wide (two thirds of the work is
-/// useful). It differs from the extent of P by a multiple of the alignment, so it breaks no rule that P keeps.
-template <class P>
+namespace detail {
+template <class B>
+struct FootprintOf {
+  using type = WindowFootprint;
+};
+template <class B>
+requires requires { typename B::Footprint; }
+struct FootprintOf<B> {
+  using type = typename B::Footprint;
+};
+}  // namespace detail
+
+/// What exact tiles of program P need on backend B.
+template <class P, class B>
+struct Tiling {
+  using Footprint = typename detail::FootprintOf<B>::type;
+  static constexpr int alignment = alignment_of<Footprint>(P::inference.graph);
+  static constexpr Halo halo = halo_of<Footprint>(P::inference.graph);
+};
+
+/// A good tile extent along an axis for the network of program P on backend B: about five halos of P wide, so that two
+/// thirds of an axis are useful; where the backend needs a wider halo, at least four of those (half of an axis). It
+/// differs from the extent of P by a multiple of the alignment, so it breaks no rule that P keeps.
+template <class P, class B = void>
 constexpr int default_tile(Axis axis) {
   const int extent = along(P::input_shape.extent(), axis);
-  const int wanted = std::max(64, (5 * P::halo.pixels + 63) / 64 * 64);
-  const int beyond = wanted - extent;
+  const int halos = std::max(5 * P::halo.pixels, 4 * Tiling<P, B>::halo.pixels);
+  const int beyond = std::max(64, (halos + 63) / 64 * 64) - extent;
   return extent - floor_div(-beyond, P::alignment) * P::alignment;
 }
 

@@ -13,28 +13,28 @@
 
 #include "ulna/backend/backend.hpp"
 #include "ulna/backend/eigen/eigen.hpp"
+#include "ulna/backend/tbb/arithmetic.hpp"
 #include "ulna/backend/tbb/bias_gradient.hpp"
-#include "ulna/backend/tbb/convolution.hpp"
 #include "ulna/backend/tbb/loss.hpp"
 #include "ulna/backend/tbb/normalize.hpp"
 #include "ulna/backend/tbb/pointwise.hpp"
 #include "ulna/backend/tbb/pool.hpp"
 #include "ulna/backend/tbb/rearrange.hpp"
 #include "ulna/backend/tbb/upsample.hpp"
-#include "ulna/backend/tbb/weight_gradient.hpp"
 #include "ulna/error.hpp"
 
 namespace ulna::cpu {
 
-template <class T, class Isa = NativeIsa>
+template <class T, class Arithmetic = arithmetic::Winograd, class Isa = NativeIsa>
 class Tbb;
 
 /// Runs kernels on several threads. Results do not depend on how many: the same bits on 1 and on 64.
-/// Copies share their threads.
-template <class Isa>
-class Tbb<float, Isa> {
+/// Copies share their threads. `Arithmetic` says how convolutions are computed, see tbb/arithmetic.hpp.
+template <class Arithmetic, class Isa>
+class Tbb<float, Arithmetic, Isa> {
  public:
   using Element = float;
+  using Footprint = typename Arithmetic::Footprint;
 
   /// As many threads as the process may use.
   Tbb() : Tbb(tbb::info::default_concurrency()) {}
@@ -67,7 +67,7 @@ class Tbb<float, Isa> {
   template <Op op>
   static constexpr Kernel<float> kernel(const Node&) {
     // clang-format off
-    if constexpr (op == Op::convolution || op == Op::transposed_convolution) return &tbb_kernels::convolution<Isa>;
+    if constexpr (op == Op::convolution || op == Op::transposed_convolution) return &tbb_kernels::convolution_by<Arithmetic, Isa>;
     else if constexpr (op == Op::convolution_weight_gradient) return &tbb_kernels::convolution_weight_gradient<Isa>;
     else if constexpr (op == Op::bias_gradient) return &tbb_kernels::bias_gradient<Isa>;
     else if constexpr (op == Op::max_pool) return &tbb_kernels::max_pool<Isa>;
@@ -129,7 +129,7 @@ class Tbb<float, Isa> {
     using namespace tbb_kernels;
     const auto constants = [&](int rows) { return constants_bytes<Isa>(call, rows); };
     if constexpr (op == Op::convolution || op == Op::transposed_convolution)
-      return convolution_scratch_bytes<Isa>(call, threads);
+      return convolution_by_scratch_bytes<Arithmetic, Isa>(call, threads);
     else if constexpr (op == Op::convolution_weight_gradient)
       return convolution_weight_gradient_scratch_bytes<Isa>(call, threads);
     else if constexpr (op == Op::bias_gradient)

@@ -9,7 +9,7 @@
 #include "ulna/backend/tbb/parallel.hpp"
 #include "ulna/backend/tbb/winograd_transform.hpp"
 #include "ulna/backend/tensor.hpp"
-#include "ulna/op/rule.hpp"
+#include "ulna/graph/analyse.hpp"
 
 namespace ulna::winograd {
 
@@ -39,12 +39,28 @@ inline bool chosen(const Call<float>& call) {
 /// The pixels of an axis that the bits of output pixels `out` depend on, in a map whose tiles start at multiples of 4.
 /// Of the six that a tile reads, its first three outputs ignore the last, and its fourth the first; all see the others,
 /// whose shares cancel in exact arithmetic only.
-constexpr Interval reach(const AxisWindow& w, Interval out) {
+constexpr Interval reach(int pad_before, Interval out) {
   const int first = floor_div(out.low, outputs) * outputs;
   const int last = floor_div(out.high, outputs) * outputs;
-  return {first - w.pad_before + (out.low - first == outputs - 1 ? 1 : 0),
-          last - w.pad_before + (out.high - last == outputs - 1 ? points - 1 : points - 2), out.bounded};
+  return {first - pad_before + (out.low - first == outputs - 1 ? 1 : 0),
+          last - pad_before + (out.high - last == outputs - 1 ? points - 1 : points - 2), out.bounded};
 }
+
+/// What the bits of a network's outputs depend on where convolutions run as Winograd: see WindowFootprint.
+struct Footprint {
+  static constexpr int grid(const Node& n, int in_channels) { return transforms(n, in_channels) ? outputs : 1; }
+  static constexpr Interval reach(const Node& n, int in_channels, Axis axis, Interval out) {
+    if (!transforms(n, in_channels) || axis == Axis::depth) return WindowFootprint::reach(n, in_channels, axis, out);
+    const int pad = along(n.window, axis).pad_before;
+    return winograd::reach(n.op == Op::transposed_convolution ? taps - 1 - pad : pad, out);
+  }
+
+ private:
+  static constexpr bool transforms(const Node& n, int in_channels) {
+    const bool convolves = n.op == Op::convolution || n.op == Op::transposed_convolution;
+    return convolves && suits(n.window, in_channels, n.shape.channels);
+  }
+};
 
 /// Floats from one of the products' planes to the next: an odd number of cache lines, so that the 36 planes of a tile
 /// do not compete for the same sets of the cache.

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: MIT
+// How convolutions are computed: a template argument of `cpu::Tbb`.
+#pragma once
+
+#include "ulna/backend/tbb/convolution.hpp"
+#include "ulna/backend/tbb/weight_gradient.hpp"
+#include "ulna/backend/tbb/winograd.hpp"
+#include "ulna/graph/analyse.hpp"
+
+namespace ulna::arithmetic {
+
+/// Every convolution sums its products as its formula says. An output's bits depend on its window alone, so tiles of an
+/// image overlap least.
+struct Direct {
+  using Footprint = WindowFootprint;
+  static bool winograd(const Call<float>&) { return false; }
+};
+
+/// 3x3 convolutions of stride 1 between 16 or more channels, and their gradients, as Winograd's F(4x4, 3x3): two to
+/// three times as fast, with rounding errors about ten times as large (1e-6 to 1e-5 of the values). An output's bits
+/// depend on its tile of 6 x 6 inputs: exact tiles of an image lie on a coarser grid and overlap about twice as far.
+struct Winograd {
+  using Footprint = ulna::winograd::Footprint;
+  static bool winograd(const Call<float>& call) { return ulna::winograd::chosen(call); }
+};
+
+}  // namespace ulna::arithmetic
+
+namespace ulna::tbb_kernels {
+
+/// Op::convolution and Op::transposed_convolution.
+template <class Arithmetic, class Isa>
+void convolution_by(const Call<float>& call) {
+  Arithmetic::winograd(call) ? winograd::convolution<Isa>(call) : convolution<Isa>(call);
+}
+template <class Arithmetic, class Isa>
+std::size_t convolution_by_scratch_bytes(const Call<float>& call, int threads) {
+  return Arithmetic::winograd(call) ? winograd::convolution_scratch_bytes<Isa>(call, threads)
+                                    : convolution_scratch_bytes<Isa>(call, threads);
+}
+
+}  // namespace ulna::tbb_kernels

@@ -13,6 +13,7 @@
 #include "ulna/model/attention_unet.hpp"
 #include "ulna/model/r2_unet.hpp"
 #include "ulna/model/unet.hpp"
+#include "ulna/model/unet_plus_plus.hpp"
 #include "ulna/predict/blend.hpp"
 #include "ulna/predict/predictor.hpp"
 #include "ulna/predict/segment.hpp"

@@ -249,6 +249,7 @@ inline bool is_local(const Node& n) {
     case Op::softmax:
     case Op::add:
     case Op::multiply:
+    case Op::scale:
     case Op::concat:
       return true;
     case Op::upsample_bilinear:

@@ -265,6 +265,7 @@ constexpr OpCase ops[] = {
     {"add", add},
     {"multiply", multiply},
     {"multiply_pixels", multiply_pixels},
+    {"scale", [](Draw& d) { return op::scale(d.b, d.image(), -0.75f); }},
     {"layer_norm", layer_norm},
     {"standardized_convolution", standardized_convolution},
     {"add_embedding", add_embedding},

@@ -225,6 +225,7 @@ TEST_CASE("pointwise kernels: tails, slices, in place, threads") {
     check(make_case<Op::softmax_gradient>(named("softmax_gradient", c), {}, x, {x, x}, true), 2);
     Node n{};
     n.rate = 0.3f;
+    check(make_case<Op::scale>(named("scale", c), n, x, {x}, true), 2);
     n.begin = 2;
     check(make_case<Op::dropout>(named("dropout", c), n, x, {x}, true), 3);
   }

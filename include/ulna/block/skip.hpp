@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: MIT
-// How a decoder joins what comes up with the skip from the encoder.
+// How a decoder joins what comes up with the skips that reach it: one from the encoder in a U-Net, a row of them in a
+// U-Net++.
 #pragma once
+
+#include <span>
 
 #include "ulna/layer/layer.hpp"
 #include "ulna/layer/options.hpp"
@@ -19,31 +22,59 @@ constexpr Value padded(Builder& b, Value x, Extent to) {
                  Border::zero);
 }
 
-/// Channels side by side, the skip first as in today's code, cropped to what came up.
+/// The skips that reach a decoder: one value, or a row of them. A view, for the length of a call.
+class Skips {
+ public:
+  constexpr Skips(const Value& one) : values_(&one, 1) {}
+  constexpr Skips(std::span<const Value> row) : values_(row) {}
+  constexpr auto begin() const { return values_.begin(); }
+  constexpr auto end() const { return values_.end(); }
+
+ private:
+  std::span<const Value> values_;
+};
+
+namespace detail {
+using Parts = FixedVector<Value, 9>;
+constexpr void push_cropped(Builder& b, Parts& parts, Skips skips, Extent to) {
+  for (const Value skip : skips) parts.push_back(op::crop(b, skip, to));
+}
+constexpr Value concat(Builder& b, const Parts& parts) { return op::concat(b, {parts.begin(), parts.end()}); }
+}  // namespace detail
+
+/// Channels side by side, the skips first as in today's code, cropped to what came up.
 struct Concat {
   using option = question;
-  static constexpr Value join(Builder& b, Value up, Value from_encoder) {
-    return op::concat(b, op::crop(b, from_encoder, b.shape(up).extent()), up);
+  static constexpr Value join(Builder& b, Value up, Skips skips) {
+    detail::Parts parts;
+    detail::push_cropped(b, parts, skips, b.shape(up).extent());
+    parts.push_back(up);
+    return detail::concat(b, parts);
   }
 };
 /// Channels side by side, what came up first.
 struct ConcatUpFirst {
   using option = question;
-  static constexpr Value join(Builder& b, Value up, Value from_encoder) {
-    return op::concat(b, up, op::crop(b, from_encoder, b.shape(up).extent()));
+  static constexpr Value join(Builder& b, Value up, Skips skips) {
+    detail::Parts parts;
+    parts.push_back(up);
+    detail::push_cropped(b, parts, skips, b.shape(up).extent());
+    return detail::concat(b, parts);
   }
 };
 /// Their sum.
 struct Sum {
   using option = question;
-  static constexpr Value join(Builder& b, Value up, Value from_encoder) {
-    return op::add(b, up, op::crop(b, from_encoder, b.shape(up).extent()));
+  static constexpr Value join(Builder& b, Value up, Skips skips) {
+    Value sum = up;
+    for (const Value skip : skips) sum = op::add(b, sum, op::crop(b, skip, b.shape(up).extent()));
+    return sum;
   }
 };
 /// What came up alone: an encoder and a decoder without skips.
 struct None {
   using option = question;
-  static constexpr Value join(Builder&, Value up, Value) { return up; }
+  static constexpr Value join(Builder&, Value up, Skips) { return up; }
 };
 }  // namespace skip
 

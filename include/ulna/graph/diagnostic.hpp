@@ -3,8 +3,8 @@
 //
 // Lowering never throws: the first broken rule is recorded as a value, lowering goes on with a plausible shape, and the
 // program then instantiates the template of that rule, with the whole sentence and the numbers as arguments. GCC prints
-// the sentence; clang, which would cut an array short, prints it letter by letter, and the rule's text and numbers in its
-// static_assert.
+// the sentence; clang, which would cut an array short, prints it letter by letter, and the rule's text and numbers in
+// its static_assert.
 #pragma once
 
 #include <cstddef>
@@ -64,7 +64,8 @@ enum class RuleKind : unsigned char {
   extents_must_match,
   channels_must_match,
   channels_must_divide,
-  value_must_be_positive
+  value_must_be_positive,
+  depth_must_exist
 };
 
 /// The first broken rule of a lowering.
@@ -115,6 +116,13 @@ template <class Sentence, int found, int required>
 struct value_must_be_positive {
   static_assert(found >= required, "Ulna: a size is too small; the sentence in the template argument names the layer");
 };
+template <class Sentence, int found, int deepest>
+struct depth_must_exist {
+  static_assert(found >= 1,
+                "Ulna: there is no such depth; the sentence in the template argument names those there are");
+  static_assert(found <= deepest,
+                "Ulna: there is no such depth; the sentence in the template argument names those there are");
+};
 
 }  // namespace rule
 
@@ -142,6 +150,8 @@ constexpr bool enforce() {
       return sizeof(rule::channels_must_match<Words, D.found, D.required>) == 1;
     else if constexpr (D.rule == RuleKind::channels_must_divide)
       return sizeof(rule::channels_must_divide<Words, D.found, D.required>) == 1;
+    else if constexpr (D.rule == RuleKind::depth_must_exist)
+      return sizeof(rule::depth_must_exist<Words, D.found, D.required>) == 1;
     else
       return sizeof(rule::value_must_be_positive<Words, D.found, D.required>) == 1;
   }

@@ -53,6 +53,7 @@ enum class Op : std::uint8_t {
   dropout,
   add,
   multiply,
+  scale,
   channel_dot,
   add_embedding,
   embedding_gradient,
@@ -123,7 +124,7 @@ struct Node {
   bool swap_channels = false;  ///< the weight's two channel axes change roles (adjoint of a convolution)
   Activation activation = Activation::none;  ///< applied to the output in the same pass
   float slope = 0.01f;                       ///< of leaky ReLU, for x < 0
-  float rate = 0.0f;                         ///< dropout probability; weight of a loss
+  float rate = 0.0f;                         ///< dropout probability; weight of a loss; factor of scale
   float rate2 = 0.0f;                        ///< weight of the second term of weighted_sum
   int begin = 0;                             ///< first channel of a slice; dropout's stream number
   int heads = 0;                             ///< of attention

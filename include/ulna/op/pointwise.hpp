@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Softmax, dropout, sum and product.
+// Softmax, dropout, sum, product and multiples.
 #pragma once
 
 #include "ulna/graph/differentiate.hpp"
@@ -40,6 +40,13 @@ constexpr Value multiply(Builder& b, Value x, Value y) {
   if (b.shape(y).channels != 1) require_equal_channels(b, x, y, "multiply:");
   require_equal_extents(b, x, y, "multiply:");
   return b.append({.op = Op::multiply, .shape = b.shape(x), .input = {x.id, y.id, -1, -1, -1, -1}});
+}
+
+/// factor x.
+constexpr Value scale(Builder& b, Value x, float factor) {
+  Node node{.op = Op::scale, .shape = b.shape(x), .input = {x.id, -1, -1, -1, -1, -1}};
+  node.rate = factor;
+  return b.append(node);
 }
 
 }  // namespace op
@@ -96,6 +103,18 @@ struct OpRule<Op::multiply> : OpDefaults {
       const Op kind = s == n.shape ? Op::multiply : Op::channel_dot;
       d.contribute(n.input[i], d.append({.op = kind, .shape = s, .input = {dy.id, n.input[1 - i], -1, -1, -1, -1}}));
     }
+  }
+};
+
+template <>
+struct OpRule<Op::scale> : OpDefaults {
+  static constexpr const char* name = "scale";
+  static constexpr int in_place = 0;
+  static constexpr std::int64_t macs(const auto&, const Node& n) { return n.shape.size(); }
+  static constexpr void differentiate(Backward& d, const Node& n, int, Value dy) {
+    Node g{.op = Op::scale, .shape = n.shape, .input = {dy.id, -1, -1, -1, -1, -1}};
+    g.rate = n.rate;
+    d.contribute(n.input[0], d.append(g));
   }
 };
 

@@ -11,15 +11,19 @@
 namespace ulna {
 namespace op {
 
-/// Channels of each value, side by side. At most max_inputs values.
+/// Channels of each value, side by side. More values than a node takes are a chain of nodes.
 constexpr Value concat(Builder& b, std::span<const Value> parts) {
-  Node node{.op = Op::concat, .shape = shape_of(0, b.shape(parts[0]).extent())};
-  for (std::size_t i = 0; i < parts.size(); ++i) {
-    require_equal_extents(b, parts[0], parts[i], "concat:");
-    node.input[i] = parts[i].id;
-    node.shape.channels += b.shape(parts[i]).channels;
+  Value joined = parts[0];
+  for (std::size_t next = 1; next < parts.size();) {
+    Node node{.op = Op::concat, .shape = b.shape(joined), .input = {joined.id, -1, -1, -1, -1, -1}};
+    for (std::size_t i = 1; i < max_inputs && next < parts.size(); ++i, ++next) {
+      require_equal_extents(b, joined, parts[next], "concat:");
+      node.input[i] = parts[next].id;
+      node.shape.channels += b.shape(parts[next]).channels;
+    }
+    joined = b.append(node);
   }
-  return b.append(node);
+  return joined;
 }
 
 /// Channels of x, then of y: {Cx + Cy, ...}.

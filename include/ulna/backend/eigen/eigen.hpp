@@ -73,6 +73,7 @@ struct Eigen {
     else if constexpr (op == Op::dropout) return &eigen::dropout<T>;
     else if constexpr (op == Op::add) return &eigen::add<T>;
     else if constexpr (op == Op::multiply) return &eigen::multiply<T>;
+    else if constexpr (op == Op::scale) return &eigen::scale<T>;
     else if constexpr (op == Op::channel_dot) return &eigen::channel_dot<T>;
     else if constexpr (op == Op::add_embedding) return &eigen::add_embedding<T>;
     else if constexpr (op == Op::embedding_gradient) return &eigen::embedding_gradient<T>;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Activations, softmax, dropout, sum and product.
+// Activations, softmax, dropout, sum, product and multiples.
 #pragma once
 
 #include "ulna/backend/eigen/support.hpp"
@@ -109,6 +109,13 @@ void multiply(const Call<T>& call) {
     else
       pixels_of(call.output, n) = x.colwise() * y.col(0);
   }
+}
+
+/// factor x
+template <class T>
+void scale(const Call<T>& call) {
+  for (int n = 0; n < call.output.batch; ++n)
+    pixels_of(call.output, n) = static_cast<T>(call.node->rate) * pixels_of(call.input[0], n);
 }
 
 /// sum_c a_c b_c

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Activation, sum, product, dropout and softmax.
+// Activation, sum, product, multiples, dropout and softmax.
 #pragma once
 
 #include <cmath>
@@ -86,6 +86,15 @@ void multiply(const Call<float>& call) {
   map_elements<Isa, 2>(
       call.output, {&call.input[0], &call.input[1]},
       [](const auto* v) __attribute__((always_inline)) { return v[0] * v[1]; });
+}
+
+template <class Isa>
+void scale(const Call<float>& call) {
+  const float factor = call.node->rate;
+  map_elements<Isa, 1>(
+      call.output, {&call.input[0]}, [factor]<class V>(const V* v) __attribute__((always_inline)) {
+        return v[0] * V::broadcast(factor);
+      });
 }
 
 // --- dropout ---

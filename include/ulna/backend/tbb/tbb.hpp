@@ -93,6 +93,7 @@ class Tbb<float, Arithmetic, Isa> {
     else if constexpr (op == Op::softmax) return &tbb_kernels::softmax<Isa>;
     else if constexpr (op == Op::softmax_gradient) return &tbb_kernels::softmax_gradient<Isa>;
     else if constexpr (op == Op::dropout) return &tbb_kernels::dropout<Isa>;
+    else if constexpr (op == Op::scale) return &tbb_kernels::scale<Isa>;
     else if constexpr (op == Op::add) return &tbb_kernels::add<Isa>;
     else if constexpr (op == Op::multiply) return &tbb_kernels::multiply<Isa>;
     else if constexpr (op == Op::channel_dot) return &tbb_kernels::channel_dot<Isa>;

@@ -65,9 +65,10 @@ Value up_convolution(Draw& d) {
   return op::transposed_convolution(d.b, x, weight, d.vector(ParameterKind::bias, out), window2d(2, 2));
 }
 
-Value pooled(Draw& d, Value (*pool)(Builder&, Value, const Window&)) {
+Value pooled(Draw& d, Value (*pool)(Builder&, Value, const Window&, Remainder)) {
   const Window w = d.coin() ? window2d(2, 2) : d.pool_window();
-  return pool(d.b, d.image(d.divisible(w)), w);
+  if (d.below(3) == 0) return pool(d.b, d.image(d.holding(w)), w, Remainder::drop);
+  return pool(d.b, d.image(d.divisible(w)), w, Remainder::refuse);
 }
 
 Extent factor_of(Draw& d) {

@@ -61,14 +61,14 @@ TEST_CASE("jvanvugt") {
                            "up_path.0.conv_block.block.2", "up_path.1.up", "up_path.1.conv_block.block.0",
                            "up_path.1.conv_block.block.2", "last"},
                           conv);
-  CHECK(mapped<P>(name_map::jvanvugt(2)) == names);
-  const auto map = name_map::jvanvugt();
+  CHECK(mapped<P>(name_maps::jvanvugt(2)) == names);
+  const auto map = name_maps::jvanvugt();
   CHECK(map("encoder.3.conv2.bias") == "down_path.3.block.2.bias");
   CHECK(map("bottleneck.conv1.weight") == "down_path.4.block.0.weight");
   CHECK(map("decoder.3.up.weight") == "up_path.0.up.weight");
   CHECK(map("decoder.0.conv1.weight") == "up_path.3.conv_block.block.0.weight");
-  round_trip<P, Program<JvanvugtUNet<Width<4>, Depth<2>>, Image<1, 44, 44>>>(name_map::jvanvugt(2),
-                                                                             name_map::jvanvugt(3));
+  round_trip<P, Program<JvanvugtUNet<Width<4>, Depth<2>>, Image<1, 44, 44>>>(name_maps::jvanvugt(2),
+                                                                             name_maps::jvanvugt(3));
 }
 
 TEST_CASE("milesial") {
@@ -88,17 +88,17 @@ TEST_CASE("milesial") {
   }
   names.merge(with({"outc.conv"}, conv));
   using Bilinear = Program<MilesialBilinearUNet<Width<2>>, Image<3, 32, 32>>;
-  CHECK(mapped<Bilinear>(name_map::milesial()) == names);
+  CHECK(mapped<Bilinear>(name_maps::milesial()) == names);
   names.merge(with({"up1.up", "up2.up", "up3.up", "up4.up"}, conv));
   using P = Program<MilesialUNet<Width<2>>, Image<3, 32, 32>>;
-  CHECK(mapped<P>(name_map::milesial()) == names);
-  const auto map = name_map::milesial();
+  CHECK(mapped<P>(name_maps::milesial()) == names);
+  const auto map = name_maps::milesial();
   CHECK(map("decoder.3.up.weight") == "up1.up.weight");
   CHECK(map("bottleneck.norm2.running_var") == "down4.maxpool_conv.1.double_conv.4.running_var");
-  round_trip<P, Program<MilesialUNet<Width<4>>, Image<3, 32, 32>>>(name_map::milesial(), name_map::jvanvugt());
+  round_trip<P, Program<MilesialUNet<Width<4>>, Image<3, 32, 32>>>(name_maps::milesial(), name_maps::jvanvugt());
 }
 
 TEST_CASE("a map for another kind of network names nothing that exists") {
-  CHECK(name_map::milesial()("scores.pool4.weight") == "scores.pool4.weight");
-  CHECK(name_map::jvanvugt()("scores.pool4.weight") == "scores.pool4.weight");
+  CHECK(name_maps::milesial()("scores.pool4.weight") == "scores.pool4.weight");
+  CHECK(name_maps::jvanvugt()("scores.pool4.weight") == "scores.pool4.weight");
 }

@@ -12,6 +12,17 @@ enum class Mode : unsigned char { inference, training };
 
 class Builder;
 
+/// `UNet/encoder[3]/pool`, in a constant expression.
+constexpr Sentence path_words(const auto& graph, int scope) {
+  Sentence words;
+  for_each_scope(graph, scope, [&](const Scope& s) {
+    if (!words.empty()) words << "/";
+    words << s.label;
+    if (s.index >= 0) words << "[" << s.index << "]";
+  });
+  return words;
+}
+
 /// Names everything appended during its lifetime: `auto s = b.scope("encoder", 3);`.
 class [[nodiscard]] ScopeGuard {
  public:
@@ -79,6 +90,10 @@ class Builder {
     const double taps = static_cast<double>(kernel.volume()) / static_cast<double>(stride.volume());
     return parameter({scope_, name, ParameterKind::transposed_weight, kernel, in, out, 0, taps});
   }
+  /// Lets a transposed weight start as linear interpolation, channel by channel, instead of at random.
+  constexpr void start_as_interpolation(Value weight) {
+    graph.parameters[graph.nodes[weight.id].parameter].interpolates = true;
+  }
   /// A matrix that maps `in` to `out` channels at every pixel: memory [in][out].
   constexpr Value linear_weight(const char* name, int in, int out) {
     return parameter({scope_, name, ParameterKind::linear_weight, Extent{}, in, out, 0});
@@ -103,16 +118,8 @@ class Builder {
     diagnostic.sentence << ": " << sentence;
   }
 
-  /// `UNet/encoder[3]/pool`, in a constant expression.
-  constexpr Sentence path() const {
-    Sentence words;
-    for_each_scope(graph, scope_, [&](const Scope& s) {
-      if (!words.empty()) words << "/";
-      words << s.label;
-      if (s.index >= 0) words << "[" << s.index << "]";
-    });
-    return words;
-  }
+  /// The path of the current scope.
+  constexpr Sentence path() const { return path_words(graph, scope_); }
 
  private:
   friend class ScopeGuard;

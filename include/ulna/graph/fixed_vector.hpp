@@ -11,7 +11,7 @@ namespace ulna {
 /// Exceeding the capacity ends constant evaluation, so the compiler points at the push that did it.
 template <class T, int Capacity>
 struct FixedVector {
-  T values[static_cast<std::size_t>(Capacity)]{};
+  T values[static_cast<std::size_t>(Capacity > 0 ? Capacity : 1)]{};  // there are no arrays of nothing
   int count = 0;
 
   static constexpr int capacity = Capacity;

@@ -42,8 +42,9 @@ struct Parameter {
   Extent kernel{};
   int in = 1;
   int out = 0;
-  std::int64_t offset = 0;  ///< elements into the flat buffer of trainable parameters, or of state
-  double taps = 1.0;        ///< of a weight: how many of its taps one output pixel sees, on average
+  std::int64_t offset = 0;    ///< elements into the flat buffer of trainable parameters, or of state
+  double taps = 1.0;          ///< of a weight: how many of its taps one output pixel sees, on average
+  bool interpolates = false;  ///< of a transposed weight: starts as linear interpolation instead of at random
 
   constexpr std::int64_t size() const { return kernel.volume() * in * out; }
 };

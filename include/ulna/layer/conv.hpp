@@ -112,6 +112,24 @@ constexpr Value transposed_conv(Builder& b, Value x, int channels, int factor, b
   return op::transposed_convolution(b, x, weight, beta, w);
 }
 
+/// A learned interpolation: a transposed convolution with overlapping kernels, 2 factor - factor % 2 taps wide, which
+/// keeps the channels, multiplies the extent by `factor`, has no bias and starts as linear interpolation (of channels
+/// each for itself, fading towards zero at the border).
+constexpr Value interpolating_conv(Builder& b, Value x, int factor, const char* name = "up") {
+  const auto s = b.scope(name);
+  const int channels = b.shape(x).channels;
+  const bool flat = b.shape(x).depth == 1;
+  const int kernel = 2 * factor - factor % 2;
+  const Extent pad{flat ? 0 : factor / 2, factor / 2, factor / 2};
+  const Window w{.kernel = {flat ? 1 : kernel, kernel, kernel},
+                 .stride = {flat ? 1 : factor, factor, factor},
+                 .pad_before = pad,
+                 .pad_after = pad};
+  const Value weight = b.transposed_weight("weight", channels, channels, w.kernel, w.stride);
+  b.start_as_interpolation(weight);
+  return op::transposed_convolution(b, x, weight, {}, w);
+}
+
 }  // namespace layer
 
 /// A k x k convolution to `Channels`, padded so that the extent stays, with bias.

@@ -25,6 +25,25 @@ enum class Initialization : unsigned char {
   glorot_uniform  ///< U(-a, a), a = sqrt(6 / (fan_in + fan_out))
 };
 
+namespace detail {
+/// Weight [tap][in][out] of a transposed convolution of stride f that interpolates linearly: along an axis of k taps,
+/// 1 - |tap - (k - 1) / 2| / f with f = (k + 1) / 2 rounded down; other channels give nothing.
+template <class T>
+void fill_with_interpolation(const Parameter& p, std::span<T> weight) {
+  const auto along_axis = [](int tap, int k) { return 1.0 - std::abs(tap - (k - 1) / 2.0) / ((k + 1) / 2); };
+  std::size_t i = 0;
+  for (int z = 0; z < p.kernel.depth; ++z)
+    for (int y = 0; y < p.kernel.height; ++y)
+      for (int x = 0; x < p.kernel.width; ++x)
+        for (int in = 0; in < p.in; ++in)
+          for (int out = 0; out < p.out; ++out) {
+            const double w =
+                along_axis(z, p.kernel.depth) * along_axis(y, p.kernel.height) * along_axis(x, p.kernel.width);
+            weight[i++] = static_cast<T>(in == out ? w : 0.0);
+          }
+}
+}  // namespace detail
+
 /// 64-bit FNV-1a.
 constexpr std::uint64_t hash_bytes(std::span<const std::byte> bytes, std::uint64_t hash = 0xCBF29CE484222325u) {
   for (const std::byte b : bytes) hash = (hash ^ static_cast<std::uint64_t>(b)) * 0x100000001B3u;
@@ -90,6 +109,10 @@ class Model {
     for (const Parameter& p : graph().parameters) {
       const std::span<T> v = mutable_values(p);
       Random random{seed, stream++, 0x696E6974u};
+      if (p.interpolates) {
+        detail::fill_with_interpolation(p, v);
+        continue;
+      }
       const double fan_in = p.taps * p.in;
       const double fan_out = static_cast<double>(p.kernel.volume()) * p.out;
       const bool he = how == Initialization::he_normal || how == Initialization::he_uniform;

@@ -4,7 +4,7 @@
 #include "ulna/weights/model_file.hpp"
 #include "ulna/weights/name_maps/unet_name.hpp"
 
-namespace ulna::name_map {
+namespace ulna::name_maps {
 
 /// jvanvugt/pytorch-unet without batch norm, whose `depth` counts levels and is one more than ours; for JvanvugtUNet<>.
 /// (With batch norm that code normalises after the ReLU, which is another network.)
@@ -27,4 +27,4 @@ inline NameMap jvanvugt(int depth = 4) {
   };
 }
 
-}  // namespace ulna::name_map
+}  // namespace ulna::name_maps

@@ -4,7 +4,7 @@
 #include "ulna/weights/model_file.hpp"
 #include "ulna/weights/name_maps/unet_name.hpp"
 
-namespace ulna::name_map {
+namespace ulna::name_maps {
 
 /// milesial/Pytorch-UNet, transposed and bilinear; for MilesialUNet<> and MilesialBilinearUNet<>. That code has depth
 /// 4; for other depths its scheme goes on.
@@ -29,4 +29,4 @@ inline NameMap milesial(int depth = 4) {
   };
 }
 
-}  // namespace ulna::name_map
+}  // namespace ulna::name_maps

@@ -7,7 +7,7 @@
 #include <string_view>
 #include <utility>
 
-namespace ulna::name_map::detail {
+namespace ulna::name_maps::detail {
 
 /// `encoder.3.conv1.weight` -> encoder, 3, `conv1.weight`. The bottleneck is the encoder's level `depth`.
 struct UNetName {
@@ -36,4 +36,4 @@ inline std::string renamed(const std::string& rest,
   return rest;
 }
 
-}  // namespace ulna::name_map::detail
+}  // namespace ulna::name_maps::detail

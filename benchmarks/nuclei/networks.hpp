@@ -9,6 +9,9 @@ namespace nuclei {
 using Experiment = std::vector<Result> (*)(const Data&, const Options&);
 
 std::vector<Result> unet(const Data& data, const Options& options);
+std::vector<Result> wide_unet(const Data& data, const Options& options);
+std::vector<Result> r2unet(const Data& data, const Options& options);
+std::vector<Result> attention_unet(const Data& data, const Options& options);
 
 struct Entry {
   const char* name;
@@ -16,6 +19,9 @@ struct Entry {
 };
 inline constexpr Entry networks[] = {
     {"unet", unet},
+    {"wide_unet", wide_unet},
+    {"r2unet", r2unet},
+    {"attention_unet", attention_unet},
 };
 
 }  // namespace nuclei

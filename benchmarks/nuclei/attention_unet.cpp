@@ -1,0 +1,7 @@
+// SPDX-License-Identifier: MIT
+#include "networks.hpp"
+#include "run.hpp"
+
+std::vector<nuclei::Result> nuclei::attention_unet(const Data& data, const Options& options) {
+  return run<ulna::AttentionUNet<ulna::Width<width>>>("attention_unet", data, options);
+}

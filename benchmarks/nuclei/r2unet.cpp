@@ -1,0 +1,7 @@
+// SPDX-License-Identifier: MIT
+#include "networks.hpp"
+#include "run.hpp"
+
+std::vector<nuclei::Result> nuclei::r2unet(const Data& data, const Options& options) {
+  return run<ulna::R2UNet<ulna::Width<width>>>("r2unet", data, options);
+}

@@ -92,22 +92,51 @@ class FileOrdered {
   std::vector<std::vector<T>> kept_;
 };
 
-/// Compares a file with the tensors a graph needs. Throws WeightsError with every difference; returns the tensors by
-/// name.
-inline void require_tensors(const safetensors::File& file,
-                            const std::map<std::string, std::vector<std::uint64_t>>& needed,
-                            const std::function<bool(const std::string&)>& ignored) {
+/// Names in a file and the shapes there.
+using TensorShapes = std::map<std::string, std::vector<std::uint64_t>>;
+
+inline TensorShapes tensor_shapes(const auto& graph, const NameMap& map) {
+  TensorShapes shapes;
+  for (const Parameter& p : graph.parameters) shapes[map(name_of(graph, p))] = file_shape(p);
+  return shapes;
+}
+
+/// The program of the whole network where P's network is a part of one and says so: `using FullNetwork = ...`, as
+/// pruned networks do. Files of the whole then fit the part. Otherwise P itself.
+template <class P>
+struct WholeProgram {
+  using type = P;
+};
+template <class P>
+requires requires { typename P::Network::FullNetwork; }
+struct WholeProgram<P> {
+  using type = Program<typename P::Network::FullNetwork, typename P::InputShape>;
+};
+
+/// Compares a file with the tensors a graph needs; those of `further` may be there, too. Throws WeightsError with every
+/// difference.
+inline void require_tensors(const safetensors::File& file, const TensorShapes& needed,
+                            const std::function<bool(const std::string&)>& ignored, const TensorShapes& further = {}) {
   std::vector<std::string> problems;
+  const auto check_shape = [&](const safetensors::Tensor& t, const std::vector<std::uint64_t>& shape) {
+    if (t.shape != shape)
+      problems.push_back("mis-shaped  " + t.name + ": found " + shape_text(t.shape) + ", expected " +
+                         shape_text(shape));
+  };
   for (const auto& [name, shape] : needed) {
     const safetensors::Tensor* t = file.find(name);
     if (t == nullptr)
       problems.push_back("missing     " + name + " " + shape_text(shape));
-    else if (t->shape != shape)
-      problems.push_back("mis-shaped  " + name + ": found " + shape_text(t->shape) + ", expected " + shape_text(shape));
+    else
+      check_shape(*t, shape);
   }
-  for (const auto& t : file.tensors())
-    if (!needed.contains(t.name) && !ignored(t.name))
+  for (const auto& t : file.tensors()) {
+    if (needed.contains(t.name) || ignored(t.name)) continue;
+    if (const auto known = further.find(t.name); known != further.end())
+      check_shape(t, known->second);
+    else
       problems.push_back("unexpected  " + t.name + " " + shape_text(t.shape));
+  }
   if (problems.empty()) return;
   std::string text = file.name() + ": these weights belong to another network; " + std::to_string(problems.size()) +
                      " tensors differ from the " + std::to_string(needed.size()) + " expected:";
@@ -121,10 +150,11 @@ inline bool is_bookkeeping(const std::string& name) {
 }
 
 /// Refuses a file whose tensors agree but which says that it was written for another architecture. Files that say
-/// nothing pass: those of other implementations.
-inline void require_architecture(const safetensors::File& file, std::uint64_t own) {
+/// nothing pass: those of other implementations. `whole`: of the network that this one is a part of, or its own.
+inline void require_architecture(const safetensors::File& file, std::uint64_t own, std::uint64_t whole) {
   const auto entry = file.metadata().find("architecture");
-  if (entry == file.metadata().end() || entry->second == hexadecimal(own)) return;
+  if (entry == file.metadata().end() || entry->second == hexadecimal(own) || entry->second == hexadecimal(whole))
+    return;
   throw WeightsError(file.name() + ": every tensor agrees, but the file is of architecture " + entry->second +
                      " and this network is " + hexadecimal(own) +
                      ": the same tensors mean something else there (another activation, upsampling, order of "
@@ -162,13 +192,13 @@ void save_weights(const Model<P, T>& model, const std::filesystem::path& path, S
 }
 
 /// Fills the model from a file, or throws WeightsError with every missing, unexpected and mis-shaped tensor and leaves
-/// the model as it was.
+/// the model as it was. A pruned network also takes files of the whole.
 template <class P, class T>
 void load_weights(Model<P, T>& model, const safetensors::File& file, const NameMap& map = own_name) {
-  std::map<std::string, std::vector<std::uint64_t>> needed;
-  for (const Parameter& p : model.graph().parameters) needed[map(name_of(model.graph(), p))] = file_shape(p);
-  detail::require_tensors(file, needed, detail::is_bookkeeping);
-  detail::require_architecture(file, architecture_hash(model.graph()));
+  constexpr const auto& whole = detail::WholeProgram<P>::type::inference.graph;
+  detail::require_tensors(file, detail::tensor_shapes(model.graph(), map), detail::is_bookkeeping,
+                          detail::tensor_shapes(whole, map));
+  detail::require_architecture(file, architecture_hash(model.graph()), architecture_hash(whole));
   std::vector<std::vector<T>> values;  // converted before anything changes: a tensor of an odd type throws here
   for (const Parameter& p : model.graph().parameters)
     values.push_back(file.at(map(name_of(model.graph(), p))).template to_vector<T>());

@@ -3,6 +3,7 @@
 // the same bits for a pixel in any tile of the image that starts on the grid.
 #include "convolution_cases.hpp"
 #include "ulna/backend/tbb/winograd.hpp"
+#include "ulna/backend/tbb/winograd_weight_gradient.hpp"
 
 using namespace ulna;
 using namespace ulna::convolution_cases;
@@ -10,7 +11,8 @@ using namespace ulna::convolution_cases;
 namespace {
 
 constexpr Kernels winograd_kernels{&winograd::convolution<NativeIsa>, &winograd::convolution_scratch_bytes<NativeIsa>,
-                                   nullptr, nullptr, true};
+                                   &winograd::weight_gradient<NativeIsa>,
+                                   &winograd::weight_gradient_scratch_bytes<NativeIsa>, true};
 
 Window window3(int before_y, int before_x, int after_y, int after_x) {
   Window w = window2d(3);
@@ -56,6 +58,19 @@ TEST_CASE("winograd convolution: many tiles, channel blocks, output blocks") {
                         winograd_kernels);
 }
 
+TEST_CASE("winograd weight gradient: random extents, paddings, channels and slices against plain loops") {
+  Random r(Seed{35});
+  for (int i = 0; i < 60; ++i) {
+    const Window w = random_padding(r);
+    const auto [small, large] = random_extents(w, r, i % 4 == 0 ? 60 : 18);
+    check_weight_gradient(make_weight_gradient(r, w, small, large, random_width(r), random_width(r), 1 + r.below(3)),
+                          winograd_kernels);
+  }
+  // several bands
+  check_weight_gradient(make_weight_gradient(r, window2d(3, 1, 1), {1, 66, 90}, {1, 66, 90}, 16, 32, 3),
+                        winograd_kernels);
+}
+
 TEST_CASE("winograd: the same bits on any number of threads") {
   Random r(Seed{33});
   for (int i = 0; i < 12; ++i) {
@@ -68,6 +83,11 @@ TEST_CASE("winograd: the same bits on any number of threads") {
       CHECK(same_bits(one, bits_on(c, 2, winograd_kernels)));
       CHECK(same_bits(one, bits_on(c, 4, winograd_kernels)));
     }
+    Case c = make_weight_gradient(r, w, small, large, random_width(r), random_width(r), 3);
+    INFO(describe(c));
+    const std::vector<float> one = bits_on(c, 1, winograd_kernels);
+    CHECK(same_bits(one, bits_on(c, 2, winograd_kernels)));
+    CHECK(same_bits(one, bits_on(c, 4, winograd_kernels)));
   }
 }
 

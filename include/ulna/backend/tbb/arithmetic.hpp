@@ -5,6 +5,7 @@
 #include "ulna/backend/tbb/convolution.hpp"
 #include "ulna/backend/tbb/weight_gradient.hpp"
 #include "ulna/backend/tbb/winograd.hpp"
+#include "ulna/backend/tbb/winograd_weight_gradient.hpp"
 #include "ulna/graph/analyse.hpp"
 
 namespace ulna::arithmetic {
@@ -37,6 +38,17 @@ template <class Arithmetic, class Isa>
 std::size_t convolution_by_scratch_bytes(const Call<float>& call, int threads) {
   return Arithmetic::winograd(call) ? winograd::convolution_scratch_bytes<Isa>(call, threads)
                                     : convolution_scratch_bytes<Isa>(call, threads);
+}
+
+/// Op::convolution_weight_gradient.
+template <class Arithmetic, class Isa>
+void weight_gradient_by(const Call<float>& call) {
+  Arithmetic::winograd(call) ? winograd::weight_gradient<Isa>(call) : convolution_weight_gradient<Isa>(call);
+}
+template <class Arithmetic, class Isa>
+std::size_t weight_gradient_by_scratch_bytes(const Call<float>& call, int threads) {
+  return Arithmetic::winograd(call) ? winograd::weight_gradient_scratch_bytes<Isa>(call, threads)
+                                    : convolution_weight_gradient_scratch_bytes<Isa>(call, threads);
 }
 
 }  // namespace ulna::tbb_kernels

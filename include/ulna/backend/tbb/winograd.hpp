@@ -11,60 +11,9 @@
 #include "ulna/backend/tbb/epilogue.hpp"
 #include "ulna/backend/tbb/transpose.hpp"
 #include "ulna/backend/tbb/winograd_plan.hpp"
+#include "ulna/backend/tbb/winograd_tile.hpp"
 
 namespace ulna::winograd {
-
-/// Reads tiles: the 6 x 6 pixels of one tile to its 36 points, one vector of channels after the other.
-template <class Isa>
-class InputTransform {
-  using V = FloatVec<Isa>;
-  static constexpr int W = Isa::width;
-
- public:
-  /// `patch` has room for 36 x `stride` floats.
-  InputTransform(const Tensor<float>& map, const Grid& grid, float* patch, int stride)
-      : map_(map), grid_(grid), patch_(patch), stride_(stride) {}
-
-  /// Writes channels [c0, c0 + channels) of a tile to to[point * plane + c]; zeros up to the next whole vector.
-  void run(int sample, int row, int column, int c0, int channels, float* to, std::ptrdiff_t plane) const {
-    const int y = row * outputs + grid_.low_y;
-    const int x = column * outputs + grid_.low_x;
-    const Shape& s = grid_.read;
-    const bool inside = y >= 0 && x >= 0 && y + points <= s.height && x + points <= s.width;
-    if (inside && channels % W == 0) {
-      const float* from = map_.row(sample, y) + x * map_.pixel_stride + c0;
-      transform_tile(from, map_.pixel_stride * s.width, map_.pixel_stride, channels, to, plane);
-    } else {
-      cut_patch(sample, y, x, c0, channels);
-      transform_tile(patch_, std::ptrdiff_t{points} * stride_, stride_, channels, to, plane);
-    }
-  }
-
- private:
-  static void transform_tile(const float* from, std::ptrdiff_t row, std::ptrdiff_t pixel, int channels, float* to,
-                             std::ptrdiff_t plane) {
-    for (int c = 0; c < channels; c += W, from += W, to += W)
-      transform<InputLine, V, 2>([&](int i, int j) { return V::load(from + i * row + j * pixel); },
-                                 [&](int i, int j, V v) { v.store(to + (i * points + j) * plane); });
-  }
-
-  void cut_patch(int sample, int y0, int x0, int c0, int channels) const {
-    float* to = patch_;
-    for (int y = y0; y < y0 + points; ++y)
-      for (int x = x0; x < x0 + points; ++x, to += stride_) {
-        const bool inside = y >= 0 && x >= 0 && y < grid_.read.height && x < grid_.read.width;
-        const float* from = inside ? map_.row(sample, y) + x * map_.pixel_stride + c0 : nullptr;
-        int c = 0;
-        for (; c + W <= channels; c += W) (inside ? V::load(from + c) : V::zero()).store(to + c);
-        if (c < channels) (inside ? V::load_partial(from + c, channels - c) : V::zero()).store(to + c);
-      }
-  }
-
-  const Tensor<float>& map_;
-  const Grid& grid_;
-  float* patch_;
-  int stride_;
-};
 
 /// One thread's work on a (range of tiles, block of outputs).
 template <class Isa>
@@ -104,23 +53,6 @@ class Task {
   }
 
  private:
-  /// Calls f(tile of the block, sample, row, column) for every tile of the block.
-  template <class F>
-  void for_each_tile(const F& f) const {
-    const Grid& g = plan_.grid;
-    int column = static_cast<int>(first_ % g.columns);
-    int row = static_cast<int>(first_ / g.columns % g.rows);
-    int sample = static_cast<int>(first_ / g.columns / g.rows);
-    for (int t = 0; t < count_; ++t) {
-      f(t, sample, row, column);
-      if (++column < g.columns) continue;
-      column = 0;
-      if (++row < g.rows) continue;
-      row = 0;
-      ++sample;
-    }
-  }
-
   /// Weights as [point][channel][output], zeros behind the last output.
   void transform_weights() {
     for (int c = 0; c < channels_; c += plan_.weight_rows) {
@@ -159,8 +91,9 @@ class Task {
   }
 
   void transform_inputs() {
-    const InputTransform<Isa> input(call_.input[0], plan_.grid, patch_, plan_.channel_stride);
-    for_each_tile([&](int t, int sample, int row, int column) {
+    const Grid& g = plan_.grid;
+    const TileReader<Isa, InputLine> input(call_.input[0], g.low_y, g.low_x, patch_, plan_.channel_stride);
+    g.for_each_tile(first_, count_, [&](int t, int sample, int row, int column) {
       input.run(sample, row, column, c0_, channels_, inputs_ + std::ptrdiff_t{t} * plan_.channel_stride,
                 plan_.input_plane);
     });
@@ -202,7 +135,7 @@ class Task {
     const float* bias = call_.input[2].data;
     const Shape& s = plan_.grid.written;
     const Tensor<float>& out = call_.output;
-    for_each_tile([&](int t, int sample, int row, int column) {
+    plan_.grid.for_each_tile(first_, count_, [&](int t, int sample, int row, int column) {
       const int y0 = row * outputs;
       const int x0 = column * outputs;
       const int height = std::min(outputs, s.height - y0);

@@ -83,6 +83,22 @@ struct Grid {
         columns((written_.width + outputs - 1) / outputs) {}
 
   std::ptrdiff_t tiles(int batch) const { return std::ptrdiff_t{batch} * rows * columns; }
+
+  /// Calls f(i, sample, row, column) for tile `first` + i of the batch, for every i < count.
+  template <class F>
+  void for_each_tile(std::ptrdiff_t first, int count, const F& f) const {
+    int column = static_cast<int>(first % columns);
+    int row = static_cast<int>(first / columns % rows);
+    int sample = static_cast<int>(first / columns / rows);
+    for (int i = 0; i < count; ++i) {
+      f(i, sample, row, column);
+      if (++column < columns) continue;
+      column = 0;
+      if (++row < rows) continue;
+      row = 0;
+      ++sample;
+    }
+  }
 };
 
 /// A task takes a range of tiles and one block of output channels.

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: MIT
+#include <ulna/model/attention_unet.hpp>
+
 #include "networks.hpp"
 #include "run.hpp"
 

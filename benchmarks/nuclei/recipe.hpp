@@ -8,7 +8,6 @@
 #include <string>
 #include <ulna/data/folder.hpp>
 #include <ulna/metric/score.hpp>
-#include <ulna/model/r2_unet.hpp>
 #include <ulna/train/loss.hpp>
 #include <ulna/ulna.hpp>
 #include <vector>

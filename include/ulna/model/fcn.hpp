@@ -14,20 +14,12 @@
 namespace ulna {
 
 struct stride_question {};
-struct hidden_question {};
 
 /// The stride of the finest scores that count: 32, 16 or 8, for FCN-32s, FCN-16s and FCN-8s.
 template <int Pixels>
 struct ScoreStride {
   using option = stride_question;
   static constexpr int value = Pixels;
-};
-
-/// Channels of fc6 and fc7. Without it, 64 times the width: 4096 at width 64.
-template <int Channels>
-struct Hidden {
-  using option = hidden_question;
-  static constexpr int value = Channels;
 };
 
 /// How scores are brought to a finer map.

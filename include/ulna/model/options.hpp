@@ -13,6 +13,7 @@ struct width_question {};
 struct depth_question {};
 struct bias_question {};
 struct blocks_question {};
+struct hidden_question {};
 
 /// Logits a pixel: 2 for foreground and background with cross-entropy, 1 for binary cross-entropy.
 template <int Count>
@@ -47,6 +48,13 @@ template <int Count>
 struct Depth {
   using option = depth_question;
   static constexpr int value = Count;
+};
+
+/// Channels of a hidden representation: a transformer's tokens, an FCN's fully connected layers.
+template <int Channels>
+struct Hidden {
+  using option = hidden_question;
+  static constexpr int value = Channels;
 };
 
 /// Whether convolutions in front of a norm keep their bias.

@@ -12,7 +12,6 @@
 
 namespace ulna {
 
-struct hidden_question {};
 struct layers_question {};
 struct heads_question {};
 struct mlp_question {};
@@ -22,12 +21,6 @@ struct bridge_question {};
 struct decoder_question {};
 struct skips_question {};
 
-/// Channels of a token.
-template <int Channels>
-struct Hidden {
-  using option = hidden_question;
-  static constexpr int value = Channels;
-};
 /// Layers of the transformer.
 template <int Count>
 struct Layers {
@@ -145,7 +138,8 @@ struct TransUNet {
   static_assert(Channels::levels == 0, "TransUNet: give the ResNet one Width; its stages double it");
   static_assert(token == 1 << Upsampler::steps,
                 "TransUNet: each number of Decoder doubles the extent; together they must undo the encoder's token");
-  static_assert(skips >= 0 && skips <= (Encoder::hybrid ? Trunk::stages : 0),
+  static_assert(skips >= 0);
+  static_assert(skips <= (Encoder::hybrid ? Trunk::stages : 0),
                 "TransUNet: a hybrid encoder has one skip for each stage of Units; patches of the image have none");
   static_assert(Encoder::hybrid || answers<units_question, Options...> + answers<width_question, Options...> +
                                            answers<groups_question, Options...> ==

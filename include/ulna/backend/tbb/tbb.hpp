@@ -12,14 +12,17 @@
 #include <utility>
 
 #include "ulna/backend/backend.hpp"
-#include "ulna/backend/eigen/eigen.hpp"
 #include "ulna/backend/tbb/arithmetic.hpp"
+#include "ulna/backend/tbb/attention.hpp"
 #include "ulna/backend/tbb/bias_gradient.hpp"
+#include "ulna/backend/tbb/embedding.hpp"
+#include "ulna/backend/tbb/layer_norm.hpp"
 #include "ulna/backend/tbb/loss.hpp"
 #include "ulna/backend/tbb/normalize.hpp"
 #include "ulna/backend/tbb/pointwise.hpp"
 #include "ulna/backend/tbb/pool.hpp"
 #include "ulna/backend/tbb/rearrange.hpp"
+#include "ulna/backend/tbb/standardize.hpp"
 #include "ulna/backend/tbb/upsample.hpp"
 #include "ulna/error.hpp"
 
@@ -97,15 +100,15 @@ class Tbb<float, Arithmetic, Isa> {
     else if constexpr (op == Op::add) return &tbb_kernels::add<Isa>;
     else if constexpr (op == Op::multiply) return &tbb_kernels::multiply<Isa>;
     else if constexpr (op == Op::channel_dot) return &tbb_kernels::channel_dot<Isa>;
-    else if constexpr (op == Op::add_embedding) return &eigen::add_embedding<float>;
-    else if constexpr (op == Op::embedding_gradient) return &eigen::embedding_gradient<float>;
-    else if constexpr (op == Op::attention) return &eigen::attention<float>;
-    else if constexpr (op == Op::attention_gradient) return &eigen::attention_gradient<float>;
-    else if constexpr (op == Op::layer_norm) return &eigen::layer_norm<float>;
-    else if constexpr (op == Op::layer_norm_gradient) return &eigen::layer_norm_gradient<float>;
-    else if constexpr (op == Op::layer_norm_sums) return &eigen::layer_norm_sums<float>;
-    else if constexpr (op == Op::standardize_weight) return &eigen::standardize_weight<float>;
-    else if constexpr (op == Op::standardize_weight_gradient) return &eigen::standardize_weight_gradient<float>;
+    else if constexpr (op == Op::add_embedding) return &tbb_kernels::add_embedding<Isa>;
+    else if constexpr (op == Op::embedding_gradient) return &tbb_kernels::embedding_gradient<Isa>;
+    else if constexpr (op == Op::attention) return &tbb_kernels::attention<Isa>;
+    else if constexpr (op == Op::attention_gradient) return &tbb_kernels::attention_gradient<Isa>;
+    else if constexpr (op == Op::layer_norm) return &tbb_kernels::layer_norm<Isa>;
+    else if constexpr (op == Op::layer_norm_gradient) return &tbb_kernels::layer_norm_gradient<Isa>;
+    else if constexpr (op == Op::layer_norm_sums) return &tbb_kernels::layer_norm_sums<Isa>;
+    else if constexpr (op == Op::standardize_weight) return &tbb_kernels::standardize_weight<Isa>;
+    else if constexpr (op == Op::standardize_weight_gradient) return &tbb_kernels::standardize_weight_gradient<Isa>;
     else if constexpr (op == Op::concat) return &tbb_kernels::concat<Isa>;
     else if constexpr (op == Op::crop) return &tbb_kernels::crop<Isa>;
     else if constexpr (op == Op::pad) return &tbb_kernels::pad<Isa>;
@@ -147,8 +150,16 @@ class Tbb<float, Arithmetic, Isa> {
       return constants(3) + sum_channels_bytes<Isa>(call.input[0], 2);
     else if constexpr (op == Op::normalize_gradient)
       return constants(5);
-    else if constexpr (op == Op::attention || op == Op::attention_gradient || op == Op::layer_norm_sums)
-      return Eigen<float>::template scratch_bytes<op>(call, threads);
+    else if constexpr (op == Op::attention)
+      return attention_bytes<Isa>(call, threads);
+    else if constexpr (op == Op::attention_gradient)
+      return attention_gradient_bytes<Isa>(call, threads);
+    else if constexpr (op == Op::layer_norm_sums)
+      return layer_norm_sums_bytes<Isa>(call);
+    else if constexpr (op == Op::standardize_weight)
+      return standardize_weight_bytes<Isa>(call);
+    else if constexpr (op == Op::standardize_weight_gradient)
+      return standardize_weight_gradient_bytes<Isa>(call);
     else if constexpr (op == Op::affine)
       return constants(2);
     else if constexpr (op == Op::fold_weight)

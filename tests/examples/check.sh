@@ -27,6 +27,10 @@ refuses() {
 }
 
 "$programs/hello" | grep -q "UNet/encoder\[0\]" || fail "hello prints no summary"
+networks=$("$programs/custom_network")
+for text in "U-Net++, gated skips" "a cascade of two U-Nets" "Cascade/coarse/encoder\[0\]" "Cascade/fine/decoder\[1\]"; do
+  grep -q "$text" <<<"$networks" || fail "custom_network prints no $text"
+done
 
 "$programs/train" --steps 3 --single --out "with space"
 for file in results.json unet.safetensors loss.png contact_sheet.png; do

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Everything but CUDA, and but the optional components that need further libraries (ulna::image for image files and folders,
-// ulna::report for pictures and tables).
+// Everything but CUDA, and but the optional components that need further libraries (ulna::image for image files and
+// folders, ulna::report for pictures and tables).
 #pragma once
 
 #include "ulna/backend/eigen/eigen.hpp"
@@ -11,9 +11,13 @@
 #include "ulna/data/normalize.hpp"
 #include "ulna/data/synthetic.hpp"
 #include "ulna/model/attention_unet.hpp"
+#include "ulna/model/fcn.hpp"
+#include "ulna/model/published_unets.hpp"
 #include "ulna/model/r2_unet.hpp"
+#include "ulna/model/trans_unet.hpp"
 #include "ulna/model/unet.hpp"
 #include "ulna/model/unet_plus_plus.hpp"
+#include "ulna/predict/any_segmenter.hpp"
 #include "ulna/predict/blend.hpp"
 #include "ulna/predict/predictor.hpp"
 #include "ulna/predict/segment.hpp"
@@ -23,3 +27,6 @@
 #include "ulna/train/trainer.hpp"
 #include "ulna/train/weight_average.hpp"
 #include "ulna/weights/model_file.hpp"
+#include "ulna/weights/name_maps/jvanvugt.hpp"
+#include "ulna/weights/name_maps/milesial.hpp"
+#include "ulna/weights/sample.hpp"

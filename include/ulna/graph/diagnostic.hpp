@@ -64,6 +64,7 @@ enum class RuleKind : unsigned char {
   extents_must_match,
   channels_must_match,
   channels_must_divide,
+  parameters_must_match,
   value_must_be_positive,
   depth_must_exist
 };
@@ -113,6 +114,12 @@ struct channels_must_divide {
                 "layer and the remedy");
 };
 template <class Sentence, int found, int required>
+struct parameters_must_match {
+  static_assert(found == required,
+                "Ulna: the model was made for another input extent, and a parameter depends on it; the sentence in the "
+                "template argument names it and the remedy");
+};
+template <class Sentence, int found, int required>
 struct value_must_be_positive {
   static_assert(found >= required, "Ulna: a size is too small; the sentence in the template argument names the layer");
 };
@@ -150,6 +157,8 @@ constexpr bool enforce() {
       return sizeof(rule::channels_must_match<Words, D.found, D.required>) == 1;
     else if constexpr (D.rule == RuleKind::channels_must_divide)
       return sizeof(rule::channels_must_divide<Words, D.found, D.required>) == 1;
+    else if constexpr (D.rule == RuleKind::parameters_must_match)
+      return sizeof(rule::parameters_must_match<Words, D.found, D.required>) == 1;
     else if constexpr (D.rule == RuleKind::depth_must_exist)
       return sizeof(rule::depth_must_exist<Words, D.found, D.required>) == 1;
     else

@@ -14,7 +14,31 @@
 
 namespace ulna {
 
-/// Runs program P on a backend. P may differ from the model's own program in its input extents, not in its network.
+namespace detail {
+/// The first parameter that depends on the input's extent and therefore differs between two programs of one network.
+template <class ModelProgram, class P>
+constexpr Diagnostic parameter_difference() {
+  Diagnostic d;
+  for (int i = 0; i < P::inference.graph.parameters.size() && !d; ++i) {
+    const Parameter& trained = ModelProgram::inference.graph.parameters[i];
+    const Parameter& here = P::inference.graph.parameters[i];
+    for (const Axis axis : op::all_axes) {
+      if (d || along(trained.kernel, axis) == along(here.kernel, axis)) continue;
+      d.rule = RuleKind::parameters_must_match;
+      d.found = along(here.kernel, axis);
+      d.required = along(trained.kernel, axis);
+      d.sentence = path_words(P::inference.graph, here.scope);
+      d.sentence << "/" << here.name << ": a map of " << here.kernel.height << " x " << here.kernel.width
+                 << " in this program, of " << trained.kernel.height << " x " << trained.kernel.width
+                 << " in the model; resize the model with ulna::at_extent, or predict at its own extent";
+    }
+  }
+  return d;
+}
+}  // namespace detail
+
+/// Runs program P on a backend. P may differ from the model's own program in its input extents, not in its network; a
+/// network whose parameters depend on the extent (position embeddings) does not compile then.
 template <class P, Backend B>
 class Predictor {
  public:
@@ -29,9 +53,10 @@ class Predictor {
         executor_(
             backend_, batch,
             {const_cast<Element*>(model.parameters().data()), const_cast<Element*>(model.state().data()), nullptr}) {
-    static_assert(std::is_same_v<typename ModelProgram::Network, typename P::Network> &&
-                      ModelProgram::parameter_count == P::parameter_count,
+    static_assert(std::is_same_v<typename ModelProgram::Network, typename P::Network>,
                   "Predictor: the model belongs to another network");
+    if constexpr (std::is_same_v<typename ModelProgram::Network, typename P::Network>)
+      static_assert(enforce<difference<ModelProgram>>());
   }
 
   /// Logits of a batch of images (batch, height, width, channels). The view is valid until the next call.
@@ -57,6 +82,9 @@ class Predictor {
   B& backend() { return backend_; }
 
  private:
+  template <class ModelProgram>
+  static constexpr Diagnostic difference = detail::parameter_difference<ModelProgram, P>();
+
   B backend_;
   std::function<std::uint64_t()> revision_;
   std::uint64_t evaluated_revision_ = 0;

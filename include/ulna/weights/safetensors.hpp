@@ -157,6 +157,18 @@ class File {
     return File(bytes, std::move(name));
   }
 
+  /// The same file with another tensor in the place of the one called `name`; its other tensors are shared, not copied.
+  /// WeightsError when there is none of that name.
+  template <class T>
+  File with(const std::string& name, std::vector<std::uint64_t> shape, std::vector<T> elements) const {
+    File changed = *this;
+    const auto kept = std::make_shared<const std::vector<T>>(std::move(elements));
+    const Tensor& old = at(name);
+    changed.tensors_[index_.at(name)] = {old.name, dtype_of<T>(), std::move(shape), std::as_bytes(std::span(*kept))};
+    changed.kept_.push_back(kept);
+    return changed;
+  }
+
   /// The tensors in the order of the header.
   const std::vector<Tensor>& tensors() const& { return tensors_; }
   const std::vector<Tensor>& tensors() const&& = delete;  // they would outlive their bytes
@@ -206,6 +218,7 @@ class File {
 
   std::string name_;
   std::shared_ptr<const MappedFile> mapping_;
+  std::vector<std::shared_ptr<const void>> kept_;  ///< elements that with() put in
   std::vector<Tensor> tensors_;
   std::unordered_map<std::string, std::size_t> index_;
   Metadata metadata_;

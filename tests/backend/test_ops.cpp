@@ -36,6 +36,15 @@ Value same_convolution(Draw& d) {
   return d.fused(op::convolution(d.b, x, weight, d.maybe(ParameterKind::bias, out), window2d(3, 1, 1)));
 }
 
+/// A linear layer on every pixel: kernels make one matrix product of it.
+Value pixel_convolution(Draw& d) {
+  const int in = d.coin() ? d.channels() : d.one_of({64, 97, 130, 200});
+  const int out = d.coin() ? d.channels() : d.one_of({64, 65, 96, 131});
+  const Value x = d.image(in, d.extent());
+  const Value weight = d.b.weight("weight", in, out, {1, 1, 1});
+  return d.fused(op::convolution(d.b, x, weight, d.maybe(ParameterKind::bias, out), window2d(1)));
+}
+
 /// One weight applied twice: its gradient accumulates.
 Value recurrent_convolution(Draw& d) {
   const Value x = d.image();
@@ -248,6 +257,7 @@ Value weighted_sum(Draw& d) {
 constexpr OpCase ops[] = {
     {"convolution", convolution},
     {"same_convolution", same_convolution},
+    {"pixel_convolution", pixel_convolution},
     {"recurrent_convolution", recurrent_convolution},
     {"transposed_convolution", transposed_convolution},
     {"up_convolution", up_convolution},

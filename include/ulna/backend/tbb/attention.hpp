@@ -10,7 +10,7 @@
 #include <cmath>
 #include <cstddef>
 
-#include "ulna/backend/tbb/outer_products.hpp"
+#include "ulna/backend/tbb/matrix_product.hpp"
 #include "ulna/backend/tbb/parallel.hpp"
 #include "ulna/backend/tbb/transpose.hpp"
 #include "ulna/backend/tbb/walk.hpp"
@@ -56,41 +56,6 @@ struct AttentionPlan {
 };
 
 namespace detail {
-
-/// A matrix in memory: element (row, column) at data[row * rows + column * columns].
-struct Matrix {
-  const float* data;
-  std::ptrdiff_t rows, columns;
-};
-
-/// sum[r][l] (+)= sum over i of a(r, i) b[i][l], for r < rows and whole vectors of l < lanes.
-template <class Isa, bool StridedRows>
-void multiply(const Matrix& a, const float* b, std::ptrdiff_t b_step, int inner, float* sum, std::ptrdiff_t sum_step,
-              int rows, int lanes, bool accumulate) {
-  using Blocks = RegisterBlocks<Isa, StridedRows>;
-  static constexpr std::ptrdiff_t start = 0;
-  OuterProducts p;
-  p.a_offset = p.b_offset = &start;
-  p.a_row = a.rows;
-  p.a_step = a.columns;
-  p.b_step = b_step;
-  p.outer = 1;
-  p.inner = inner;
-  p.sum_step = sum_step;
-  p.accumulate = accumulate;
-  for (int l = 0; l < lanes;) {
-    const int vectors = Blocks::widest((lanes - l) / Isa::width);
-    p.b = b + l;
-    for (int r = 0; r < rows;) {
-      const int height = Blocks::next_rows(vectors, rows - r);
-      p.a = a.data + r * a.rows;
-      p.sum = sum + r * sum_step + l;
-      Blocks::kernel(vectors, height)(p);
-      r += height;
-    }
-    l += vectors * Isa::width;
-  }
-}
 
 /// One thread's work on a head of a sample.
 template <class Isa>

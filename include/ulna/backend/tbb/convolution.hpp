@@ -10,6 +10,7 @@
 
 #include "ulna/backend/tbb/convolution_plan.hpp"
 #include "ulna/backend/tbb/epilogue.hpp"
+#include "ulna/backend/tbb/pixel_product.hpp"
 #include "ulna/backend/tbb/transpose.hpp"
 
 namespace ulna::tbb_kernels {
@@ -287,6 +288,7 @@ class ConvolutionTask {
 template <class Isa>
 void convolution(const Call<float>& call) {
   assert(call.output.shape.depth == 1 && call.input[0].shape.depth == 1 && call.node->window.kernel.depth == 1);
+  if (PixelProductPlan<Isa>::fits(call)) return pixel_product<Isa>(call);
   const ConvolutionPlan<Isa> plan(call);
   const int groups = plan.row_groups(thread_count());
   const int blocks = plan.output_blocks();
@@ -302,6 +304,7 @@ void convolution(const Call<float>& call) {
 
 template <class Isa>
 std::size_t convolution_scratch_bytes(const Call<float>& call, int threads) {
+  if (PixelProductPlan<Isa>::fits(call)) return pixel_product_bytes<Isa>(threads);
   return ConvolutionPlan<Isa>(call).thread_bytes() * static_cast<std::size_t>(threads);
 }
 

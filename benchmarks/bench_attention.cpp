@@ -1,51 +1,16 @@
 // SPDX-License-Identifier: MIT
 // The Tbb backend's kernels over tokens: attention, layer norm and the linear layers between them, forward and
 // gradients. Tokens are the pixels of a square map.
-#include <benchmark/benchmark.h>
-#include <oneapi/tbb/task_arena.h>
-
-#include <cstdint>
-#include <vector>
-
+#include "kernel_timing.hpp"
 #include "ulna/backend/tbb/attention.hpp"
 #include "ulna/backend/tbb/convolution.hpp"
 #include "ulna/backend/tbb/layer_norm.hpp"
 #include "ulna/backend/tbb/weight_gradient.hpp"
-#include "ulna/random.hpp"
 
 namespace {
 
 using namespace ulna;
-
-struct Batch {
-  Batch(Shape shape, int batch) : memory(static_cast<std::size_t>(shape.size() * batch) + 16) {
-    Random random(Seed{1});
-    for (float& x : memory) x = random.uniform(-1.0f, 1.0f);
-    const auto aligned = (64 - reinterpret_cast<std::uintptr_t>(memory.data()) % 64) % 64 / sizeof(float);
-    view = {memory.data() + aligned, shape, batch, shape.channels, static_cast<std::ptrdiff_t>(shape.size())};
-  }
-  std::vector<float> memory;
-  Tensor<float> view;
-};
-
-using ScratchBytes = std::size_t (*)(const Call<float>&, int);
-
-/// Times `kernel`; `amount` is counted once a call under `unit`.
-void measure(benchmark::State& state, Call<float>& call, Kernel<float> kernel, ScratchBytes scratch_bytes,
-             const char* unit, double amount) {
-  const int threads = static_cast<int>(state.range(0));
-  std::vector<std::byte> scratch((scratch_bytes ? scratch_bytes(call, threads) : 0) + 64);
-  const auto address = reinterpret_cast<std::uintptr_t>(scratch.data());
-  call.scratch = std::span(scratch).subspan((64 - address % 64) % 64);
-  tbb::task_arena arena(threads);
-  arena.execute([&] { kernel(call); });
-  for (auto _ : state) {
-    arena.execute([&] { kernel(call); });
-    benchmark::DoNotOptimize(call.output.data);
-    benchmark::ClobberMemory();
-  }
-  state.counters[unit] = benchmark::Counter(amount * 1e-9, benchmark::Counter::kIsIterationInvariantRate);
-}
+using namespace ulna::benchmarks;
 
 /// Arguments: threads, batch, channels of a head, heads, extent.
 void attention(benchmark::State& state, bool gradient) {
@@ -136,20 +101,6 @@ void linear(benchmark::State& state, Pass pass) {
   measure(state, call, kernel, scratch_bytes, "GFLOP/s", flops);
 }
 
-using Arguments = std::vector<std::int64_t>;
-
-template <class Run>
-void list(const char* name, const std::vector<std::string>& names, const std::vector<Arguments>& cases, Run run) {
-  auto* b = benchmark::RegisterBenchmark(name, run);
-  b->ArgNames(names)->Unit(benchmark::kMillisecond)->UseRealTime();
-  for (const std::int64_t threads : {1, 2})
-    for (const Arguments& c : cases) {
-      Arguments all{threads};
-      all.insert(all.end(), c.begin(), c.end());
-      b->Args(all);
-    }
-}
-
 /// TransUNet with ViT-B/16 at 224 x 224 (14 x 14 tokens of 768 channels, 12 heads of 64) and at 512 x 512, and small
 /// heads.
 [[maybe_unused]] const bool registered = [] {
@@ -157,9 +108,9 @@ void list(const char* name, const std::vector<std::string>& names, const std::ve
   const std::vector<Arguments> maps{{1, 768, 14}, {8, 768, 14}, {8, 64, 32}};
   const std::vector<Arguments> layers{{1, 768, 768, 14}, {1, 768, 3072, 14}, {1, 3072, 768, 14},
                                       {8, 768, 768, 14}, {8, 768, 3072, 14}, {8, 3072, 768, 14}};
-  const std::vector<std::string> of_heads{"threads", "batch", "head_size", "heads", "extent"};
-  const std::vector<std::string> of_maps{"threads", "batch", "channels", "extent"};
-  const std::vector<std::string> of_layers{"threads", "batch", "in", "out", "extent"};
+  const std::vector<std::string> of_heads{"batch", "head_size", "heads", "extent"};
+  const std::vector<std::string> of_maps{"batch", "channels", "extent"};
+  const std::vector<std::string> of_layers{"batch", "in", "out", "extent"};
   using State = benchmark::State;
   list("attention/forward", of_heads, heads, [](State& s) { attention(s, false); });
   list("attention/gradient", of_heads, heads, [](State& s) { attention(s, true); });

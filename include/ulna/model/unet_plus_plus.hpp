@@ -46,10 +46,12 @@ struct SingleHead {
   static constexpr bool present = false;
 };
 
-/// The U-Net++: every level keeps a row of nodes, each fed by all before it and by the row below,
-///   x(0,0) --- x(0,1) --- x(0,2) --- ...       x(i, 0) is the encoder,
-///      \       /   \      /   \      /         x(i, j) = H([x(i, 0), ..., x(i, j-1), up(x(i+1, j-1))])
-///       x(1,0) --- x(1,1) --- ...              x(0, j) are at full resolution and can have heads.
+/// The U-Net++: every level keeps a row of nodes, each fed by all before it in its row and by the row below.
+///   x(0,0) -- x(0,1) -- x(0,2)    x(i, 0) is the encoder,
+///       \     /   \     /         x(i, j) = H([x(i, 0), ..., x(i, j-1), up(x(i+1, j-1))]),
+///       x(1,0) -- x(1,1)          x(0, j) is at full resolution and can have a head.
+///            \     /
+///            x(2,0)
 /// Options, in any order (default first):
 ///   Classes<2>, Width<32> | Widths<32, 64, ...>, Depth<4>
 ///   padding::Same | Reflect | Valid (not with DeepSupervision, whose heads must be equally large)
@@ -57,14 +59,12 @@ struct SingleHead {
 ///   activation::ReLU | LeakyReLU<> | ...
 ///   down::MaxPool | StridedConv | AveragePool
 ///   up::Bilinear<> | Transposed | NearestConv<> | NearestBlock<> | BilinearConv<>
-///   skip::Concat | ConcatUpFirst | Sum
+///   skip::Concat | ConcatUpFirst | Sum (with an up that gives the channels of the skips)
 ///   gate::None | Popular<> | ... (block/attn_gate.hpp): a gate on every skip
 ///   odd::Refuse | Pad
 ///   Dropout<rate> at the end of every block, or none
 ///   Blocks<ConvBlock>, or any block
 ///   SingleHead | DeepSupervision<heads::Average | One<j> | Last>
-/// The paper's authors (Keras): up::Transposed, norm::None, skip::ConcatUpFirst, Blocks<DropoutConvBlock>.
-/// 4uiiurz1/pytorch-nested-unet: ConvBias<true>, and DeepSupervision<heads::Last> where it is on.
 /// Module path: level[i]/node[j], head; with deep supervision head[1..Depth].
 template <Option... Options>
 struct UNetPlusPlus {
@@ -189,5 +189,20 @@ struct Pruned {
 };
 template <int L, class Net>
 using prune = Pruned<L, Net>;
+
+/// As published; whatever is given as an argument comes first and wins.
+///
+/// The paper's authors, in their Keras code: width 32, no norm, dropout of one half after every 3x3 convolution, 2x2
+/// up-convolutions, what comes up first; one logit. From 1 channel 9,041,601 parameters with one head, 9,041,700 with
+/// DeepSupervision<>; pruned to depth 1, 2, 3: 100,961, 511,105, 2,204,961.
+template <Option... Changes>
+using ZhouUNetPlusPlus =
+    UNetPlusPlus<Changes..., Classes<1>, norm::None, up::Transposed, skip::ConcatUpFirst, Blocks<DropoutConvBlock>>;
+
+/// NestedUNet of 4uiiurz1/pytorch-nested-unet: batch norm after convolutions with bias, bilinear upsampling between
+/// corner pixels; one logit. From 3 channels 9,163,329 parameters. With its `deep_supervision=True`:
+/// Uiiurz1NestedUNet<DeepSupervision<heads::Last>>. Weights: weights/name_maps/nested_unet.hpp.
+template <Option... Changes>
+using Uiiurz1NestedUNet = UNetPlusPlus<Changes..., Classes<1>, ConvBias<true>>;
 
 }  // namespace ulna

@@ -1,16 +1,20 @@
 // SPDX-License-Identifier: MIT
 // GFLOP/s of the Tbb backend's convolutions: forward, gradient by the input, gradient by the weight.
-// Arguments: input channels, output channels, extent (of the smaller side), batch, threads.
+// Arguments: input channels, output channels, extent (of the smaller side), batch, threads. 3x3 convolutions are
+// measured twice, direct and as Winograd; both count the multiplications of the direct algorithm.
 #include <benchmark/benchmark.h>
 #include <oneapi/tbb/task_arena.h>
 
 #include <algorithm>
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "ulna/backend/tbb/bias_gradient.hpp"
 #include "ulna/backend/tbb/convolution.hpp"
 #include "ulna/backend/tbb/weight_gradient.hpp"
+#include "ulna/backend/tbb/winograd.hpp"
+#include "ulna/backend/tbb/winograd_weight_gradient.hpp"
 #include "ulna/random.hpp"
 
 namespace {
@@ -30,7 +34,7 @@ struct Batch {
 
 enum class Pass { forward, input_gradient, weight_gradient, up, up_input_gradient, up_weight_gradient };
 
-void measure(benchmark::State& state, const Window& window, Pass pass) {
+void measure(benchmark::State& state, const Window& window, Pass pass, bool as_winograd) {
   const int in = static_cast<int>(state.range(0));
   const int out = static_cast<int>(state.range(1));
   const int extent = static_cast<int>(state.range(2));
@@ -46,8 +50,9 @@ void measure(benchmark::State& state, const Window& window, Pass pass) {
   Call<float> call;
   call.node = &node;
   call.batch = batch;
-  auto kernel = &tbb_kernels::convolution<NativeIsa>;
-  auto scratch_bytes = &tbb_kernels::convolution_scratch_bytes<NativeIsa>;
+  auto kernel = as_winograd ? &winograd::convolution<NativeIsa> : &tbb_kernels::convolution<NativeIsa>;
+  auto scratch_bytes = as_winograd ? &winograd::convolution_scratch_bytes<NativeIsa>
+                                   : &tbb_kernels::convolution_scratch_bytes<NativeIsa>;
   switch (pass) {
     case Pass::forward:
     case Pass::up:
@@ -66,8 +71,10 @@ void measure(benchmark::State& state, const Window& window, Pass pass) {
     case Pass::up_weight_gradient:
       node.op = Op::convolution_weight_gradient;
       node.swap_channels = up;
-      kernel = &tbb_kernels::convolution_weight_gradient<NativeIsa>;
-      scratch_bytes = &tbb_kernels::convolution_weight_gradient_scratch_bytes<NativeIsa>;
+      kernel =
+          as_winograd ? &winograd::weight_gradient<NativeIsa> : &tbb_kernels::convolution_weight_gradient<NativeIsa>;
+      scratch_bytes = as_winograd ? &winograd::weight_gradient_scratch_bytes<NativeIsa>
+                                  : &tbb_kernels::convolution_weight_gradient_scratch_bytes<NativeIsa>;
       call.input = {up ? y.view : x.view, up ? x.view : y.view};
       call.output = w.view;
   }
@@ -91,27 +98,31 @@ struct Layer {
   int in, out, extent, batch;
 };
 
-void list(const char* name, const Window& window, Pass pass, const std::vector<Layer>& layers) {
-  auto* b = benchmark::RegisterBenchmark(name, [=](benchmark::State& state) { measure(state, window, pass); });
+void list(const std::string& name, const Window& window, Pass pass, const std::vector<Layer>& layers,
+          bool as_winograd = false) {
+  auto* b = benchmark::RegisterBenchmark(name.c_str(),
+                                         [=](benchmark::State& state) { measure(state, window, pass, as_winograd); });
   b->ArgNames({"in", "out", "extent", "batch", "threads"})->Unit(benchmark::kMillisecond)->UseRealTime();
-  for (const int threads : {1, 2})
-    for (const Layer& l : layers) b->Args({l.in, l.out, l.extent, l.batch, threads});
+  for (const Layer& l : layers)
+    for (const int threads : {1, 2}) b->Args({l.in, l.out, l.extent, l.batch, threads});
 }
 
 [[maybe_unused]] const bool registered = [] {
   const Window same = window2d(3, 1, 1);
-  const std::vector<Layer> wide{{1, 64, 512, 1},    {64, 64, 512, 1},  {128, 128, 256, 1},
-                                {256, 256, 128, 1}, {512, 512, 64, 1}, {1024, 1024, 32, 1}};
-  const std::vector<Layer> narrow{{1, 16, 128, 8}, {16, 16, 128, 8},  {32, 16, 128, 8}, {32, 32, 64, 8},
-                                  {64, 64, 32, 8}, {128, 128, 16, 8}, {256, 256, 8, 8}};
+  const std::vector<Layer> first{{1, 64, 512, 1}, {1, 16, 128, 8}};
+  const std::vector<Layer> levels{{64, 64, 512, 1},    {128, 128, 256, 1}, {256, 256, 128, 1}, {512, 512, 64, 1},
+                                  {1024, 1024, 32, 1}, {16, 16, 128, 8},   {32, 16, 128, 8},   {32, 32, 64, 8},
+                                  {64, 64, 32, 8},     {128, 128, 16, 8},  {256, 256, 8, 8}};
   const std::vector<Layer> head{{16, 2, 128, 8}, {64, 2, 512, 1}};
   const std::vector<Layer> ups{{32, 16, 64, 8}, {256, 128, 8, 8}, {128, 64, 256, 1}, {1024, 512, 32, 1}};
-  list("3x3/forward/wide", same, Pass::forward, wide);
-  list("3x3/forward/narrow", same, Pass::forward, narrow);
-  list("3x3/input_gradient/narrow", same, Pass::input_gradient, {narrow.begin() + 1, narrow.end()});
-  list("3x3/weight_gradient/narrow", same, Pass::weight_gradient, narrow);
-  list("3x3/input_gradient/wide", same, Pass::input_gradient, {wide.begin() + 1, wide.end()});
-  list("3x3/weight_gradient/wide", same, Pass::weight_gradient, wide);
+  list("3x3/first/forward", same, Pass::forward, first);
+  list("3x3/first/weight_gradient", same, Pass::weight_gradient, first);
+  for (const bool as_winograd : {false, true}) {
+    const std::string how = as_winograd ? "winograd" : "direct";
+    list("3x3/forward/" + how, same, Pass::forward, levels, as_winograd);
+    list("3x3/input_gradient/" + how, same, Pass::input_gradient, levels, as_winograd);
+    list("3x3/weight_gradient/" + how, same, Pass::weight_gradient, levels, as_winograd);
+  }
   list("1x1/forward", window2d(1), Pass::forward, head);
   list("1x1/input_gradient", window2d(1), Pass::input_gradient, head);
   list("1x1/weight_gradient", window2d(1), Pass::weight_gradient, head);

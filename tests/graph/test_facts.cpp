@@ -174,8 +174,9 @@ TEST_CASE("the summary prints the facts of the network") {
 
   // The parameters and multiply-accumulates of the lines add up to the totals.
   std::int64_t parameter_sum = 0;
+  std::vector<bool> met(static_cast<std::size_t>(TodayProgram::inference.graph.parameters.size()));
   for (const Node& n : TodayProgram::inference.graph.nodes)
-    if (!n.once && n.op != Op::parameter) parameter_sum += detail::parameters_of(TodayProgram::inference.graph, n);
+    if (!n.once && n.op != Op::parameter) parameter_sum += detail::parameters_of(TodayProgram::inference.graph, n, met);
   CHECK(parameter_sum == TodayProgram::parameter_count);
 }
 

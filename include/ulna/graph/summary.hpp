@@ -52,17 +52,19 @@ inline std::string describe(const Node& n) {
   return text;
 }
 
-/// Trainable numbers that reach a node, directly or through nodes evaluated once.
-inline std::int64_t parameters_of(const auto& graph, const Node& n) {
+/// Trainable numbers that reach a node, directly or through nodes evaluated once, and that reached none of the nodes
+/// asked about before: a weight that is applied several times counts at the first. `met` has an entry a parameter.
+inline std::int64_t parameters_of(const auto& graph, const Node& n, std::vector<bool>& met) {
   std::int64_t count = 0;
   for (int k = 0; k < n.inputs(); ++k) {
     const Node& in = graph.input(n, k);
-    if (in.op == Op::parameter && is_trainable(graph.parameters[in.parameter].kind))
-      count += graph.parameters[in.parameter].size();
-    else if (in.once && in.op != Op::running_affine)
-      count += parameters_of(graph, in);
-    else if (in.op == Op::running_affine && n.op != Op::fold_weight)
-      count += parameters_of(graph, in);
+    if (in.op == Op::parameter && is_trainable(graph.parameters[in.parameter].kind)) {
+      const auto p = static_cast<std::size_t>(in.parameter);
+      if (!met[p]) count += graph.parameters[in.parameter].size();
+      met[p] = true;
+    } else if (in.once) {
+      count += parameters_of(graph, in, met);
+    }
   }
   return count;
 }
@@ -96,12 +98,13 @@ inline std::string table(const std::vector<std::vector<std::string>>& rows, std:
 inline std::string summary(const auto& graph, const auto& plan) {
   std::vector<std::vector<std::string>> rows{{"path", "op", "shape", "parameters", "MACs", "arena"}};
   std::int64_t macs = 0;
+  std::vector<bool> met(static_cast<std::size_t>(graph.parameters.size()));
   for (int i = 0; i < graph.nodes.size(); ++i) {
     const Node& n = graph.nodes[i];
     if (n.op == Op::parameter || n.once) continue;
     const std::int64_t cost = with_rule(n.op, [&](auto rule) { return decltype(rule)::macs(graph, n); });
     const Place& p = plan.places[i];
-    const std::int64_t parameters = detail::parameters_of(graph, n);
+    const std::int64_t parameters = detail::parameters_of(graph, n, met);
     macs += cost;
     rows.push_back({path_of(graph, n.scope), detail::describe(n), detail::extents(n.shape),
                     parameters > 0 ? detail::grouped(parameters) : "", cost > 0 ? detail::grouped(cost) : "",

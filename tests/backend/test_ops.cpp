@@ -192,8 +192,8 @@ Value add_embedding(Draw& d) {
 
 Value attention(Draw& d) {
   const int heads = 1 + d.below(3);
-  const int height = 1 + d.below(d.large ? 14 : 4);
-  const Value q = d.image(heads * d.one_of({1, 3, 8, 17, 32}), {1, height, 1 + d.below(d.large ? 14 : 4)});
+  const int height = 1 + d.below(d.large ? 24 : 4);
+  const Value q = d.image(heads * d.one_of({1, 3, 8, 17, 32, 64}), {1, height, 1 + d.below(d.large ? 24 : 4)});
   const Value k = d.like(q);
   return op::attention(d.b, q, k, d.like(q), heads);
 }

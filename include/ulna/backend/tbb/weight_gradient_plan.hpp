@@ -21,6 +21,7 @@ template <class Isa>
 struct WeightGradientPlan {
   static constexpr int W = Isa::width;
   static constexpr int most_channels = 64;
+  static constexpr int most_rows_of_a_tap = 192;  // where a task has one tap, more rows pay for packing the lanes
   static constexpr int chunk_pixels = 512;
   static constexpr std::ptrdiff_t most_sums = 76'000;         // of one task, in a 1 MB L2 cache beside the chunk
   static constexpr std::ptrdiff_t most_partials = 4'000'000;  // of all bands
@@ -84,7 +85,8 @@ struct WeightGradientPlan {
     sum_taps = unfolded ? 1 : taps;
     lane_block = std::min((lanes + W - 1) / W * W, most_channels);
     const std::ptrdiff_t fitting = most_sums / (std::ptrdiff_t{sum_taps} * lane_block);
-    row_block = std::min(rows, static_cast<int>(std::clamp<std::ptrdiff_t>(fitting, 12, most_channels)));
+    row_block = std::min(rows, static_cast<int>(std::clamp<std::ptrdiff_t>(
+                                   fitting, 12, sum_taps == 1 ? most_rows_of_a_tap : most_channels)));
     if (unfolded) row_block = rows;
     unfolded_channels = rows + 3;
   }

@@ -6,6 +6,7 @@
 #include <map>
 #include <set>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -43,8 +44,8 @@ inline bool is_drawn(const Node& n) { return n.op != Op::parameter && !n.once; }
 
 /// What a block of the overview holds.
 struct BlockPicture {
-  std::string label;
-  Shape shape{};  ///< of its last node of full extent
+  int scope = -1;  ///< the innermost that holds all its nodes
+  Shape shape{};   ///< of its last node of full extent
   int nodes = 0;
   std::int64_t parameters = 0;
   const char* colour = "#ffffff";
@@ -58,16 +59,16 @@ inline std::pair<int, int> block_of(const auto& graph, int id) {
   return {scope, -1};
 }
 
-inline std::string block_label(const auto& graph, std::pair<int, int> block) {
-  if (block.first < 0) return describe(graph.nodes[block.second]);
-  const Scope& s = graph.scopes[block.first];
-  return s.index < 0 ? s.label : s.label + ('[' + std::to_string(s.index)) + ']';
+/// The innermost scope that holds both.
+inline int common_scope(const auto& graph, int a, int b) {
+  while (a != b) (a > b ? a : b) = graph.scopes[a > b ? a : b].parent;  // a parent is opened before its children
+  return a;
 }
 
 /// Encoders are blue, decoders green, what lies between them yellow.
-inline const char* block_colour(const std::string& label) {
+inline const char* block_colour(std::string_view label) {
   if (label.starts_with("encoder")) return "#cfe2f3";
-  if (label.starts_with("decoder") || label.starts_with("node")) return "#d9ead3";
+  if (label.starts_with("decoder") || label.starts_with("level")) return "#d9ead3";
   if (label.starts_with("bottleneck") || label.starts_with("transformer")) return "#fff2cc";
   return "#eeeeee";
 }
@@ -115,8 +116,8 @@ inline std::string overview(const auto& graph) {
     if (!detail::is_drawn(n)) continue;
     const auto block = detail::block_of(graph, i);
     auto& picture = blocks[block];
-    picture.label = detail::block_label(graph, block);
-    picture.colour = block.first >= 0 ? detail::block_colour(picture.label) : detail::colour_of(n.op);
+    picture.scope = picture.nodes == 0 ? n.scope : detail::common_scope(graph, picture.scope, n.scope);
+    picture.colour = block.first >= 0 ? detail::block_colour(graph.scopes[block.first].label) : detail::colour_of(n.op);
     if (n.shape.pixels() >= picture.shape.pixels() || picture.nodes == 0) picture.shape = n.shape;
     ++picture.nodes;
     for (int k = 0; k < n.inputs(); ++k) {
@@ -129,7 +130,10 @@ inline std::string overview(const auto& graph) {
   std::string text = std::string("digraph ulna {\n") + detail::dot_style;
   for (const auto& [block, picture] : blocks) {
     rows[picture.shape.height].push_back(name(block));
-    text += "  " + name(block) + " [fillcolor=\"" + picture.colour + "\", label=\"" + picture.label + "\\n" +
+    const std::string path = path_of(graph, picture.scope);
+    const std::string label =
+        block.first >= 0 ? path.substr(path.find('/') + 1) : detail::describe(graph.nodes[block.second]);
+    text += "  " + name(block) + " [fillcolor=\"" + picture.colour + "\", label=\"" + label + "\\n" +
             detail::extents(picture.shape);
     if (picture.parameters > 0) text += "\\n" + detail::grouped(picture.parameters) + " parameters";
     text += "\"];\n";

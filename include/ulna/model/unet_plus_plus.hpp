@@ -201,7 +201,7 @@ using ZhouUNetPlusPlus =
 
 /// NestedUNet of 4uiiurz1/pytorch-nested-unet: batch norm after convolutions with bias, bilinear upsampling between
 /// corner pixels; one logit. From 3 channels 9,163,329 parameters. With its `deep_supervision=True`:
-/// Uiiurz1NestedUNet<DeepSupervision<heads::Last>>. Weights: weights/name_maps/nested_unet.hpp.
+/// Uiiurz1NestedUNet<DeepSupervision<heads::Last>>. Weights: weights/name_maps/uiiurz1.hpp.
 template <Option... Changes>
 using Uiiurz1NestedUNet = UNetPlusPlus<Changes..., Classes<1>, ConvBias<true>>;
 

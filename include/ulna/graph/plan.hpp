@@ -108,6 +108,10 @@ class Planner {
         p.storage = Storage::persistent;
         p.offset = plan_.persistent;
         plan_.persistent += aligned(n.shape.size());
+      } else if (n.op == Op::slice && !in_arena(n.input[0])) {  // of the image
+        p = plan_.places[n.input[0]];
+        p.channel_offset += n.begin;
+        p.is_view = true;
       } else if (n.shape.size() > 0) {
         p.storage = Storage::arena;
       }
@@ -123,7 +127,7 @@ class Planner {
   constexpr void alias_slices_and_concats() {
     for (int i = 0; i < n_; ++i) {
       const Node& n = g_.nodes[i];
-      if (n.op == Op::slice) make_view(i, n.input[0], n.begin);
+      if (n.op == Op::slice && in_arena(i)) make_view(i, n.input[0], n.begin);
       if (n.op != Op::concat) continue;
       int begin = 0;
       for (int k = 0; k < n.inputs(); ++k) {

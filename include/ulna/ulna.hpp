@@ -28,5 +28,6 @@
 #include "ulna/train/weight_average.hpp"
 #include "ulna/weights/model_file.hpp"
 #include "ulna/weights/name_maps/jvanvugt.hpp"
+#include "ulna/weights/name_maps/lee_jun_hyun.hpp"
 #include "ulna/weights/name_maps/milesial.hpp"
 #include "ulna/weights/sample.hpp"

@@ -245,10 +245,11 @@ std::vector<Deviation> misses_of_steps(const File& f, const NameMap& map, const 
   return misses;
 }
 
-/// On the way of three steps float may meet ties that rounding decides: after the first step of SGD in r2unet, two
-/// inputs of a max-pool differ by 2e-6 where float has lost as much, and the other choice changes the gradient by 5 %.
-/// So, like the files' own float runs, a run that misses is repeated from weights moved by up to one ulp, and one run
-/// has to agree in everything. Double gets one attempt.
+/// On the way of three steps float may meet ties that rounding decides. After the first step of SGD in attention_unet,
+/// in double, two inputs of a ReLU are within 1.3e-7 and 3.9e-6 of 0, and two inputs of a max-pool in r2unet differ by
+/// 2e-6; float is off by about 1e-6 there, and a choice that falls the other way moves gradients by up to 5 %. So, like
+/// the files' own float runs, a run that misses is repeated from weights moved by up to one ulp, and one run has to
+/// agree in everything. Double gets one attempt.
 template <class P, class Loss, class B, class Optimizer>
 void check_steps(const File& f, const NameMap& map, const std::string& name, Optimizer optimizer) {
   constexpr int attempts = sizeof(typename B::Element) == 8 ? 1 : 8;

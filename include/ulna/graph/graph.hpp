@@ -56,7 +56,7 @@ struct Published {
 };
 
 /// Capacities of a graph while it is built. A network needs its exact sizes afterwards.
-inline constexpr int node_capacity = 2048;
+inline constexpr int node_capacity = 3072;
 inline constexpr int parameter_capacity = 768;
 inline constexpr int scope_capacity = 1024;
 inline constexpr int published_capacity = 32;

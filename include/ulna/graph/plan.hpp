@@ -50,6 +50,55 @@ constexpr std::int64_t aligned(std::int64_t n) {
 
 namespace detail {
 
+/// The free addresses of an arena without end, as gaps in rising order.
+class FreeList {
+ public:
+  constexpr FreeList() { gaps_.push_back({0, std::int64_t{1} << 62}); }
+
+  /// The beginning of the smallest gap that holds `size`, which is then taken.
+  constexpr std::int64_t take(std::int64_t size) {
+    int best = gaps_.size() - 1;
+    for (int k = 0; k + 1 < gaps_.size(); ++k)
+      if (gaps_[k].length() >= size && gaps_[k].length() < gaps_[best].length()) best = k;
+    const std::int64_t begin = gaps_[best].begin;
+    gaps_[best].begin += size;
+    if (gaps_[best].length() == 0) erase(best);
+    return begin;
+  }
+
+  constexpr void give_back(std::int64_t begin, std::int64_t end) {
+    int k = 0;
+    while (gaps_[k].end < begin) ++k;
+    if (gaps_[k].end == begin) {
+      gaps_[k].end = end;
+      if (gaps_[k + 1].begin == end) {
+        gaps_[k].end = gaps_[k + 1].end;
+        erase(k + 1);
+      }
+    } else if (gaps_[k].begin == end) {
+      gaps_[k].begin = begin;
+    } else {
+      gaps_.push_back({});
+      for (int i = gaps_.size() - 1; i > k; --i) gaps_[i] = gaps_[i - 1];
+      gaps_[k] = {begin, end};
+    }
+  }
+
+ private:
+  struct Gap {
+    std::int64_t begin = 0;
+    std::int64_t end = 0;
+    constexpr std::int64_t length() const { return end - begin; }
+  };
+
+  constexpr void erase(int k) {
+    for (int i = k; i + 1 < gaps_.size(); ++i) gaps_[i] = gaps_[i + 1];
+    gaps_.pop_back();
+  }
+
+  FixedVector<Gap, node_capacity> gaps_{};
+};
+
 class Planner {
  public:
   constexpr explicit Planner(const Graph<>& graph) : g_(graph), n_(graph.nodes.size()) {
@@ -201,19 +250,33 @@ class Planner {
     for (int i = 0; i < n_; ++i)
       if (in_arena(i) && last_use_[i] > end[root(i)]) end[root(i)] = last_use_[i];
 
-    FixedVector<Live, node_capacity> live{};
+    FixedVector<int, node_capacity> first_dying{};  // roots whose last use a node is, as lists
+    FixedVector<int, node_capacity> next_dying{};
     for (int i = 0; i < n_; ++i) {
-      if (!in_arena(i)) continue;
-      const int r = root(i);
-      if (!placed[r]) {
-        placed[r] = true;
-        plan_.places[r].offset = best_fit(live, aligned(g_.nodes[r].shape.size()), end[r]);
+      first_dying.push_back(-1);
+      next_dying.push_back(-1);
+    }
+    FreeList free;
+    for (int i = 0; i < n_; ++i) {
+      if (in_arena(i)) {
+        const int r = root(i);
+        const std::int64_t size = aligned(g_.nodes[r].shape.size());
+        if (!placed[r]) {
+          placed[r] = true;
+          const std::int64_t offset = free.take(size);
+          plan_.places[r].offset = offset;
+          if (offset + size > plan_.arena) plan_.arena = offset + size;
+          if (end[r] < n_) {
+            next_dying[r] = first_dying[end[r]];
+            first_dying[end[r]] = r;
+          }
+        }
+        plan_.unplanned += aligned(g_.nodes[i].shape.size());
       }
-      plan_.unplanned += aligned(g_.nodes[i].shape.size());
-      int kept = 0;
-      for (int k = 0; k < live.size(); ++k)
-        if (live[k].last_use > i) live[kept++] = live[k];
-      live.count = kept;
+      for (int r = first_dying[i]; r >= 0; r = next_dying[r]) {
+        const std::int64_t offset = plan_.places[r].offset;
+        free.give_back(offset, offset + aligned(g_.nodes[r].shape.size()));
+      }
     }
     for (int i = 0; i < n_; ++i) {
       if (!in_arena(i) || parent_[i] < 0) continue;
@@ -224,35 +287,6 @@ class Planner {
       p.pixel_stride = g_.nodes[r].shape.channels;
       p.is_view = true;
     }
-  }
-
-  struct Live {
-    std::int64_t begin = 0;
-    std::int64_t end = 0;
-    int last_use = 0;
-  };
-
-  /// The smallest gap between live buffers (sorted by address) that holds `size`, else the end of the last.
-  constexpr std::int64_t best_fit(FixedVector<Live, node_capacity>& live, std::int64_t size, int last_use) {
-    std::int64_t best = -1;
-    std::int64_t best_gap = 0;
-    std::int64_t cursor = 0;
-    int position = live.size();
-    for (int k = 0; k < live.size(); ++k) {
-      const std::int64_t gap = live[k].begin - cursor;
-      if (gap >= size && (best < 0 || gap < best_gap)) {
-        best = cursor;
-        best_gap = gap;
-        position = k;
-      }
-      if (live[k].end > cursor) cursor = live[k].end;
-    }
-    if (best < 0) best = cursor;
-    live.push_back({});
-    for (int k = live.size() - 1; k > position; --k) live[k] = live[k - 1];
-    live[position] = {best, best + size, last_use};
-    if (best + size > plan_.arena) plan_.arena = best + size;
-    return best;
   }
 
   const Graph<>& g_;

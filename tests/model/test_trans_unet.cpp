@@ -118,6 +118,7 @@ TEST_CASE("the parts of R50-ViT-B/16") {
   CHECK(parameters_in(graph, "patches.") + parameters_in(graph, "transformer.") == 85'993'728);
   CHECK(parameters_in(graph, "bridge.") + parameters_in(graph, "decoder.") + parameters_in(graph, "head.") ==
         7'388'505);
+  CHECK(B16::summary().find("total: 105,277,081 parameters") != std::string::npos);
 }
 
 TEST_CASE("a map of tokens that is not square, two skips, dropout, a batch of three") {
@@ -161,4 +162,9 @@ TEST_CASE("one channel is the same image three times") {
   const auto b = colour.predict({repeated, 1, 16, 16, 3});
   for (std::ptrdiff_t p = 0; p < a.pixels(); ++p)
     for (int c = 0; c < 2; ++c) CHECK(a.pixel(0, p)[c] == b.pixel(0, p)[c]);
+
+  // What a predictor holds is what its type states, and scratch of its kernels.
+  const auto held = static_cast<std::int64_t>(grey.bytes());
+  CHECK(held >= Grey::inference_bytes(1));
+  CHECK(held <= Grey::inference_bytes(1) + 300'000);
 }

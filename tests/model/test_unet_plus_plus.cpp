@@ -31,6 +31,9 @@ static_assert(parameters<prune<4, Whole>> == 9'041'601);
 static_assert(parameters<Uiiurz1NestedUNet<>, 3> == 9'163'329);
 static_assert(parameters<Uiiurz1NestedUNet<DeepSupervision<>>, 3> == 9'163'428);
 
+// The values of a row share one buffer.
+static_assert(Program<UNetPlusPlus<>, Image<1, 256, 256>>::inference_bytes(1) < 180'000'000);
+
 // Rows of seven values are more than one node joins; the deepest network allowed still fits a graph.
 using Deepest = UNetPlusPlus<Width<2>, Depth<6>, DeepSupervision<>>;
 static_assert(Program<Deepest, Image<1, 64, 128>>::output_shape == Shape{2, 1, 64, 128});

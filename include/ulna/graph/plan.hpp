@@ -173,8 +173,13 @@ class Planner {
     shift_[child] = shift;
   }
 
+  /// A value that several concatenations read, as in a row of U-Net++, lives in one of them and is copied to the
+  /// others. At inference that is the last, which outlives the others. Training keeps every one until its weights'
+  /// gradients, and the first is the one that is there already.
   constexpr void alias_slices_and_concats() {
-    for (int i = 0; i < n_; ++i) {
+    const bool training = g_.loss >= 0;
+    for (int step = 0; step < n_; ++step) {
+      const int i = training ? step : n_ - 1 - step;
       const Node& n = g_.nodes[i];
       if (n.op == Op::slice && in_arena(i)) make_view(i, n.input[0], n.begin);
       if (n.op != Op::concat) continue;

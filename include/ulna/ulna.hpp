@@ -31,5 +31,6 @@
 #include "ulna/weights/name_maps/jvanvugt.hpp"
 #include "ulna/weights/name_maps/lee_jun_hyun.hpp"
 #include "ulna/weights/name_maps/milesial.hpp"
+#include "ulna/weights/name_maps/uiiurz1.hpp"
 #include "ulna/weights/position_embedding.hpp"
 #include "ulna/weights/sample.hpp"

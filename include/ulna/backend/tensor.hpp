@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// What every CPU kernel receives.
+// What every kernel receives.
 #pragma once
 
 #include <array>
@@ -23,11 +23,11 @@ struct Tensor {
   std::ptrdiff_t pixel_stride = 0;
   std::ptrdiff_t sample_stride = 0;
 
-  T* sample(int n) const { return data + n * sample_stride; }
-  T* pixel(int n, std::ptrdiff_t index) const { return data + n * sample_stride + index * pixel_stride; }
-  T* row(int n, int y) const { return pixel(n, std::ptrdiff_t{y} * shape.width); }
-  std::ptrdiff_t pixels() const { return static_cast<std::ptrdiff_t>(shape.pixels()); }
-  explicit operator bool() const { return data != nullptr; }
+  constexpr T* sample(int n) const { return data + n * sample_stride; }
+  constexpr T* pixel(int n, std::ptrdiff_t index) const { return data + n * sample_stride + index * pixel_stride; }
+  constexpr T* row(int n, int y) const { return pixel(n, std::ptrdiff_t{y} * shape.width); }
+  constexpr std::ptrdiff_t pixels() const { return static_cast<std::ptrdiff_t>(shape.pixels()); }
+  constexpr explicit operator bool() const { return data != nullptr; }
 };
 
 /// One node bound to memory. Weights are views too: shape {out, 1, taps, in} holds [tap][in][out], out fastest.
@@ -37,12 +37,19 @@ struct Call {
   int batch = 0;
   Tensor<T> output{};
   std::array<Tensor<T>, max_inputs> input{};
-  std::span<std::byte> scratch{};    ///< at least the bytes that the backend asked for this node, 64-byte aligned
-  Seed seed{};                       ///< of the run: dropout
-  std::uint64_t step = 0;            ///< of the run: dropout
+  std::span<std::byte> scratch{};  ///< at least the bytes that the backend asked for this node, 64-byte aligned
+  Seed seed{};                     ///< of the run: dropout
+  std::uint64_t step = 0;          ///< of the run: dropout
 };
 
 template <class T>
 using Kernel = void (*)(const Call<T>&);
+
+/// The same memory seen as what it holds. A call lists every operand as a Tensor of the backend's activations; those
+/// that are kept in another type (a backend's Master: parameters, their gradients, statistics) are seen through this.
+template <class U, class T>
+Tensor<U> held_as(const Tensor<T>& x) {
+  return {reinterpret_cast<U*>(x.data), x.shape, x.batch, x.pixel_stride, x.sample_stride};
+}
 
 }  // namespace ulna

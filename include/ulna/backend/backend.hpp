@@ -11,6 +11,7 @@ namespace ulna {
 
 /// A CPU backend:
 ///   Element                          the type of activations
+///   Master                           optional: the type of everything else, such as parameters; by default Element
 ///   kernel<op>(node)                 the kernel for a node of that op, chosen in a constant expression
 ///   scratch_bytes<op>(call, threads) working memory that the kernel needs for this call (data pointers not yet set)
 ///   threads()                        how many threads run a kernel
@@ -26,5 +27,22 @@ concept Backend = requires(B backend, const Node& node, const Call<typename B::E
   backend.run([] {});
   backend.parallel_for_blocks(std::int64_t{1}, std::int64_t{1}, [](std::int64_t, std::int64_t) {});
 };
+
+namespace detail {
+template <class B>
+struct MasterOf {
+  using type = typename B::Element;
+};
+template <class B>
+requires requires { typename B::Master; }
+struct MasterOf<B> {
+  using type = typename B::Master;
+};
+}  // namespace detail
+
+/// The type in which a backend keeps parameters and what is derived from them, their gradients, statistics, losses,
+/// labels and pixel weights.
+template <class B>
+using MasterOf = typename detail::MasterOf<B>::type;
 
 }  // namespace ulna

@@ -84,7 +84,7 @@ class AnySegmenter::Compiled final : public Network {
   ProbabilityArray probabilities(const ImagesView& image) override { return segmenter_->probabilities(image); }
 
   void load(const safetensors::File& file, const NameMap& map) override {
-    Model<P, typename B::Element> candidate = model_.copy();
+    Model<P, MasterOf<B>> candidate = model_.copy();
     load_weights(candidate, file, map);
     if (detail::has_sample_for<P>(file)) check_sample<B, P>(candidate, file);
     std::ranges::copy(candidate.parameters(), model_.mutable_parameters().begin());
@@ -95,7 +95,7 @@ class AnySegmenter::Compiled final : public Network {
   static constexpr bool tiles_exactly = P::halo.bounded;
   using SegmenterType = std::conditional_t<tiles_exactly, Segmenter<P, B>, BlendedSegmenter<P, B>>;
 
-  static std::unique_ptr<SegmenterType> make(Model<P, typename B::Element>& model, B backend) {
+  static std::unique_ptr<SegmenterType> make(Model<P, MasterOf<B>>& model, B backend) {
     if constexpr (tiles_exactly)
       return std::make_unique<SegmenterType>(model, SegmentOptions{.small_image = SmallImage::mirror},
                                              std::move(backend));
@@ -103,7 +103,7 @@ class AnySegmenter::Compiled final : public Network {
       return std::make_unique<SegmenterType>(model, BlendOptions{}, std::move(backend));
   }
 
-  Model<P, typename B::Element> model_;
+  Model<P, MasterOf<B>> model_;
   std::unique_ptr<SegmenterType> segmenter_;
 };
 

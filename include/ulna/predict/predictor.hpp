@@ -43,16 +43,17 @@ template <class P, Backend B>
 class Predictor {
  public:
   using Element = typename B::Element;
+  using Master = MasterOf<B>;
 
   /// `batch`: the largest batch that predict() will be given.
   template <class ModelProgram>
-  explicit Predictor(Model<ModelProgram, Element>& model, int batch = 1, B backend = {})
+  explicit Predictor(Model<ModelProgram, Master>& model, int batch = 1, B backend = {})
       : backend_(std::move(backend)),
         revision_([&model] { return model.revision(); }),
         max_batch_(batch),
         executor_(
             backend_, batch,
-            {const_cast<Element*>(model.parameters().data()), const_cast<Element*>(model.state().data()), nullptr}) {
+            {const_cast<Master*>(model.parameters().data()), const_cast<Master*>(model.state().data()), nullptr}) {
     static_assert(std::is_same_v<typename ModelProgram::Network, typename P::Network>,
                   "Predictor: the model belongs to another network");
     if constexpr (std::is_same_v<typename ModelProgram::Network, typename P::Network>)

@@ -61,13 +61,14 @@ inline void require_image(const ImagesView& image, int channels, int tile_height
 /// Softmax of one pixel's logits, or the sigmoid of a single one.
 template <class T>
 void probabilities_of(const T* logits, int classes, float* p) {
+  using Number = decltype(T{} + T{});  // float for bf16
   if (classes == 1) {
-    p[0] = static_cast<float>(T{1} / (T{1} + std::exp(-logits[0])));
+    p[0] = static_cast<float>(Number{1} / (Number{1} + std::exp(-logits[0])));
     return;
   }
-  T largest = logits[0];
-  for (int c = 1; c < classes; ++c) largest = std::max(largest, logits[c]);
-  T sum{0};
+  Number largest = logits[0];
+  for (int c = 1; c < classes; ++c) largest = std::max<Number>(largest, logits[c]);
+  Number sum{0};
   for (int c = 0; c < classes; ++c) sum += std::exp(logits[c] - largest);
   for (int c = 0; c < classes; ++c) p[c] = static_cast<float>(std::exp(logits[c] - largest) / sum);
 }

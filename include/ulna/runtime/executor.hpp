@@ -7,12 +7,14 @@
 #include <cstddef>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <vector>
 
 #include "ulna/backend/backend.hpp"
 #include "ulna/error.hpp"
 #include "ulna/graph/lower.hpp"
 #include "ulna/runtime/buffer.hpp"
+#include "ulna/runtime/precision.hpp"
 
 namespace ulna {
 
@@ -74,13 +76,15 @@ template <const auto& C, Backend B>
 class Executor {
  public:
   using Element = typename B::Element;
+  using Master = MasterOf<B>;
 
-  Executor(B& backend, int max_batch, ExternalMemory<Element> memory)
+  Executor(B& backend, int max_batch, ExternalMemory<Master> memory)
       : backend_(backend),
         memory_(memory),
         arena_(static_cast<std::size_t>(C.plan.arena * detail::required_batch(max_batch))),
         persistent_(static_cast<std::size_t>(C.plan.persistent)),
         staging_(static_cast<std::size_t>(C.plan.staging * max_batch)),
+        master_arena_(static_cast<std::size_t>(master_plan.size * max_batch)),
         calls_(static_cast<std::size_t>(C.graph.nodes.size())) {
     bind(max_batch);
     std::size_t bytes = 0;
@@ -121,7 +125,7 @@ class Executor {
     run_nodes(false);
   }
 
-  /// The memory of a node's output.
+  /// The memory of a node's output; seen through held_as() when it is no activation.
   Tensor<Element> tensor(int id) const {
     const Node& n = C.graph.nodes[id];
     const Place& p = C.plan.places[id];
@@ -132,28 +136,29 @@ class Executor {
       case Storage::none:
         return {nullptr, n.shape, batch_, 0, 0};
       case Storage::staging:
-        base = staging_.data();
-        offset *= batch;
+        base = element(staging_.data(), offset * batch);
         break;
       case Storage::parameter:
-        base = memory_.parameters;
+        base = element(memory_.parameters, offset);
         break;
       case Storage::state:
-        base = memory_.state;
+        base = element(memory_.state, offset);
         break;
       case Storage::gradient:
-        base = memory_.gradients;
+        base = element(memory_.gradients, offset);
         break;
       case Storage::persistent:
-        base = persistent_.data();
+        base = element(persistent_.data(), offset);
         break;
       case Storage::arena:
-        base = arena_.data();
-        offset *= batch;
+        base = arena_.data() + offset * batch;
+        if constexpr (mixed)
+          if (!is_activation(C.graph, id))
+            base = element(master_arena_.data(), static_cast<std::ptrdiff_t>(master_plan.offset[id]) * batch);
         break;
     }
     const std::ptrdiff_t stride = p.pixel_stride;
-    return {base == nullptr ? nullptr : base + offset + p.channel_offset, n.shape, n.per_sample ? batch_ : 1, stride,
+    return {base == nullptr ? nullptr : base + p.channel_offset, n.shape, n.per_sample ? batch_ : 1, stride,
             static_cast<std::ptrdiff_t>(n.shape.pixels()) * stride};
   }
 
@@ -171,11 +176,24 @@ class Executor {
 
   /// Bytes held: arena, staging, persistent values and scratch.
   std::size_t bytes() const {
-    return (arena_.size() + persistent_.size() + staging_.size()) * sizeof(Element) + scratch_.size();
+    return arena_.size() * sizeof(Element) +
+           (persistent_.size() + staging_.size() + master_arena_.size()) * sizeof(Master) + scratch_.size();
   }
 
  private:
   static constexpr auto kernels = detail::kernel_table<C, B>();
+  static constexpr bool mixed = !std::is_same_v<Element, Master>;
+  static constexpr auto master_plan = [] {
+    if constexpr (mixed)
+      return plan_master<C>();
+    else
+      return MasterPlan<1>{};
+  }();
+
+  /// Tensors of one type list operands of both: see held_as().
+  static Element* element(Master* memory, std::ptrdiff_t offset) {
+    return memory == nullptr ? nullptr : reinterpret_cast<Element*>(memory + offset);
+  }
 
   std::size_t scratch_bytes(int i) const {
     const auto& call = calls_[static_cast<std::size_t>(i)];
@@ -193,11 +211,12 @@ class Executor {
   }
 
   B& backend_;
-  ExternalMemory<Element> memory_;
+  ExternalMemory<Master> memory_;
   int batch_ = 0;
   Buffer<Element> arena_;
-  Buffer<Element> persistent_;
-  Buffer<Element> staging_;
+  Buffer<Master> persistent_;
+  Buffer<Master> staging_;
+  Buffer<Master> master_arena_;
   Buffer<std::byte> scratch_;
   std::vector<Call<Element>> calls_;
 };

@@ -21,7 +21,7 @@ inline std::string slot_prefix(int i) { return "optimizer." + std::to_string(i) 
 template <class P, class Loss, class B, class O, class L>
 void save_checkpoint(Trainer<P, Loss, B, O, L>& trainer, const std::filesystem::path& path,
                      safetensors::Metadata metadata = {}) {
-  using T = typename B::Element;
+  using T = MasterOf<B>;
   auto& model = trainer.model();
   metadata["format"] = "pt";
   metadata["architecture"] = detail::hexadecimal(architecture_hash(model.graph()));
@@ -46,7 +46,7 @@ void save_checkpoint(Trainer<P, Loss, B, O, L>& trainer, const std::filesystem::
 /// options). Throws WeightsError and changes nothing when the file is not a checkpoint of this network and optimizer.
 template <class P, class Loss, class B, class O, class L>
 safetensors::Metadata load_checkpoint(Trainer<P, Loss, B, O, L>& trainer, const std::filesystem::path& path) {
-  using T = typename B::Element;
+  using T = MasterOf<B>;
   const safetensors::File file = safetensors::File::open(path);
   const auto entry = [&](const char* key) {
     const auto found = file.metadata().find(key);

@@ -74,8 +74,9 @@ struct StepReport {
 template <class P, class Loss, Backend B, class Optimizer = Adam, class L = LabelsFor<P, Loss>>
 class Trainer {
  public:
-  using Element = typename B::Element;
-  using ModelType = Model<P, Element>;
+  using Element = typename B::Element;  ///< of activations
+  using Master = MasterOf<B>;           ///< of parameters, their gradients and the optimizer's memory
+  using ModelType = Model<P, Master>;
 
   static constexpr Diagnostic labels_diagnostic = detail::diagnose_labels<P, Loss, L>();
   static_assert(enforce<labels_diagnostic>());
@@ -86,8 +87,8 @@ class Trainer {
         options_(std::move(options)),
         backend_(std::move(backend)),
         gradients_(model.parameters().size()),
-        slots_{Buffer<Element>(model.parameters().size()),
-               Buffer<Element>(Optimizer::slots > 1 ? model.parameters().size() : 0)},
+        slots_{Buffer<Master>(model.parameters().size()),
+               Buffer<Master>(Optimizer::slots > 1 ? model.parameters().size() : 0)},
         block_norms_(blocks()),
         executor_(backend_, options_.batch,
                   {model.mutable_parameters().data(), model.mutable_state().data(), gradients_.data()}) {
@@ -123,18 +124,18 @@ class Trainer {
   }
 
   /// d loss / d parameters after a step, in the order of Model::parameters().
-  std::span<const Element> gradients() const { return gradients_.span(); }
+  std::span<const Master> gradients() const { return gradients_.span(); }
   /// Logits of the last step's batch.
   Tensor<Element> logits() const { return executor_.tensor(compiled.graph.output); }
 
   ModelType& model() { return model_; }
   std::int64_t steps() const { return step_; }
   std::size_t bytes() const {
-    return executor_.bytes() + (gradients_.size() + slots_[0].size() + slots_[1].size()) * sizeof(Element);
+    return executor_.bytes() + (gradients_.size() + slots_[0].size() + slots_[1].size()) * sizeof(Master);
   }
 
   /// For checkpoints: the optimizer's memory and the step count.
-  std::span<Element> optimizer_slot(int i) { return slots_[static_cast<std::size_t>(i)].span(); }
+  std::span<Master> optimizer_slot(int i) { return slots_[static_cast<std::size_t>(i)].span(); }
   void resume_at(std::int64_t step) { step_ = step; }
   static constexpr int slot_count = Optimizer::slots;
   static constexpr const char* optimizer_name = Optimizer::name;
@@ -169,12 +170,12 @@ class Trainer {
                       " label maps");
     if (executor_.batch() != images.batch) executor_.bind(images.batch);
     detail::stage_finite(images, executor_.tensor(compiled.graph.image), "images");
-    detail::stage_labels(labels, executor_.tensor(compiled.graph.labels), L::classes);
+    detail::stage_labels(labels, master(compiled.graph.labels), L::classes);
     if constexpr (Loss::pixel_weights) load_weights(labels, weights);
   }
 
   void load_weights(const LabelsView& labels, const ImagesView& weights) {
-    const Tensor<Element> to = executor_.tensor(compiled.graph.pixel_weights);
+    const Tensor<Master> to = master(compiled.graph.pixel_weights);
     const std::size_t n = labels.size();
     if (weights.data != nullptr) {
       detail::require_shape(weights, L::shape, options_.batch, "pixel weights");
@@ -183,10 +184,10 @@ class Trainer {
                         std::to_string(weights.batch) + " weight maps");
       detail::stage_weights(weights, to);
     } else {
-      for (std::size_t i = 0; i < n; ++i) to.data[i] = Element{1};
+      for (std::size_t i = 0; i < n; ++i) to.data[i] = Master{1};
     }
     if (!options_.class_weights.empty())
-      for (std::size_t i = 0; i < n; ++i) to.data[i] *= static_cast<Element>(options_.class_weights[labels.data[i]]);
+      for (std::size_t i = 0; i < n; ++i) to.data[i] *= static_cast<Master>(options_.class_weights[labels.data[i]]);
   }
 
   void run() {
@@ -194,7 +195,8 @@ class Trainer {
     executor_.run(options_.seed, static_cast<std::uint64_t>(step_));
   }
 
-  double loss() const { return static_cast<double>(*executor_.tensor(compiled.graph.loss).data); }
+  Tensor<Master> master(int id) const { return held_as<Master>(executor_.tensor(id)); }
+  double loss() const { return static_cast<double>(*master(compiled.graph.loss).data); }
 
   /// Blocks of fixed size, summed in order: the same bits on any number of threads.
   double gradient_norm() {
@@ -212,9 +214,9 @@ class Trainer {
   }
 
   void update(double rate, double scale) {
-    Element* const parameters = model_.mutable_parameters().data();
+    Master* const parameters = model_.mutable_parameters().data();
     backend_.parallel_for_blocks(P::parameter_count, block_size, [&](std::int64_t begin, std::int64_t end) {
-      UpdateBlock<Element> block{
+      UpdateBlock<Master> block{
           parameters + begin, gradients_.data() + begin, {slots_[0].data() + begin, nullptr}, end - begin};
       if (Optimizer::slots > 1) block.slot[1] = slots_[1].data() + begin;
       optimizer_.update(block, rate, scale, step_);
@@ -226,8 +228,8 @@ class Trainer {
   TrainerOptions options_;
   B backend_;
   std::int64_t step_ = 0;
-  Buffer<Element> gradients_;
-  std::array<Buffer<Element>, 2> slots_;
+  Buffer<Master> gradients_;
+  std::array<Buffer<Master>, 2> slots_;
   Buffer<double> block_norms_;
   Executor<Training::compiled, B> executor_;
 };

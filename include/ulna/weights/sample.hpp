@@ -103,8 +103,8 @@ void check_sample(ModelType& model, const safetensors::File& file, double tolera
 /// save_weights() with a sample drawn from `seed` and the logits that backend B computes for it. `SampleProgram` is the
 /// model's network on the extents of the sample, by default those of the model's own program.
 template <Backend B, class SampleProgram = void, class P>
-void save_weights_with_sample(Model<P, typename B::Element>& model, const std::filesystem::path& path,
-                              SaveOptions options = {}, Seed seed = {}) {
+void save_weights_with_sample(Model<P, MasterOf<B>>& model, const std::filesystem::path& path, SaveOptions options = {},
+                              Seed seed = {}) {
   using SP = detail::sample_program<SampleProgram, P>;
   constexpr Shape in = SP::input_shape;
   constexpr Shape out = SP::output_shape;
@@ -123,10 +123,10 @@ void save_weights_with_sample(Model<P, typename B::Element>& model, const std::f
 
 /// load_weights(), then check_sample(). Throws WeightsError and leaves the model as it was when either fails.
 template <Backend B, class SampleProgram = void, class P>
-void load_weights_with_sample(Model<P, typename B::Element>& model, const std::filesystem::path& path,
+void load_weights_with_sample(Model<P, MasterOf<B>>& model, const std::filesystem::path& path,
                               const NameMap& map = own_name, double tolerance = sample_tolerance) {
   const auto file = safetensors::File::open(path);
-  Model<P, typename B::Element> candidate = model.copy();
+  Model<P, MasterOf<B>> candidate = model.copy();
   load_weights(candidate, file, map);
   check_sample<B, detail::sample_program<SampleProgram, P>>(candidate, file, tolerance);
   std::ranges::copy(candidate.parameters(), model.mutable_parameters().begin());

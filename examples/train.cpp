@@ -28,7 +28,7 @@ struct Arguments {
 };
 
 constexpr int generated_steps = 400;
-constexpr int folder_steps = 1200;
+constexpr int folder_steps = 2400;
 constexpr int checkpoint_period = 200;
 constexpr double final_rate = 0.3;  // share of the learning rate that is left at the end: the average needs movement
 constexpr double average_decay = 0.995;  // of the moving average of the weights
@@ -152,7 +152,7 @@ int main(int argc, char** argv) try {
   CLI::App app{"Trains a U-Net on a folder of images and masks, or on generated ones, and shows what it learnt."};
   app.add_option("DIR", arguments.folder, "images/, masks/ and optionally train.txt and test.txt (one stem a line)");
   app.add_option("--out", arguments.out, "folder for results")->capture_default_str();
-  app.add_option("--steps", arguments.steps, "training steps (default 400 on generated images, 1200 on a folder)")
+  app.add_option("--steps", arguments.steps, "training steps (default 400 on generated images, 2400 on a folder)")
       ->check(CLI::Range(1, 1000000));
   app.add_option("--batch", arguments.batch,
                  "crops a step (default 2 of 256 x 256 on images of 512 and more, else 8 of 128 x 128)")

@@ -9,17 +9,14 @@ the random numbers differ.
 """
 import argparse
 import json
-import math
-import os
-import sys
-import time
 
 import numpy as np
 import torch
+import torch.nn as nn
 import torch.nn.functional as F
-from PIL import Image
 
 import models as M
+import training
 
 WIDTH, CROP, BATCH, RATE = 16, 128, 8, 1e-3
 EXTENTS = [(256, 256), (256, 320), (384, 384), (544, 704), (1024, 1024)]
@@ -30,7 +27,7 @@ def r2unet_per_step(**arguments):
     model = M.r2unet(**arguments)
     for module in model.modules():
         if isinstance(module, M.RecurrentConv):
-            module.norms = torch.nn.ModuleList([torch.nn.BatchNorm2d(module.norm.num_features) for _ in range(module.t + 1)])
+            module.norms = nn.ModuleList([nn.BatchNorm2d(module.norm.num_features) for _ in range(module.t + 1)])
             for other in module.norms[1:]:  # scale and shift are shared
                 other.weight, other.bias = module.norms[0].weight, module.norms[0].bias
             del module.norm
@@ -45,61 +42,72 @@ def recurrent(m, x):
     return y
 
 
+class WideUNet(nn.Module):
+    """A U-Net of any widths: the transposed convolutions halve to the width of the level that they reach."""
+
+    def __init__(self, cin, classes, widths):
+        super().__init__()
+        self.enc = nn.ModuleList([M.DoubleConv(a, b) for a, b in zip([cin, *widths], widths)])
+        pairs = list(zip(widths[:0:-1], widths[-2::-1]))
+        self.up = nn.ModuleList([nn.ConvTranspose2d(a, b, 2, stride=2) for a, b in pairs])
+        self.dec = nn.ModuleList([M.DoubleConv(2 * b, b) for _, b in pairs])
+        self.head = nn.Conv2d(widths[0], classes, 1)
+
+    def forward(self, x):
+        skips = []
+        for i, block in enumerate(self.enc):
+            x = block(x if i == 0 else F.max_pool2d(x, 2))
+            skips.append(x)
+        for up, block, skip in zip(self.up, self.dec, skips[-2::-1]):
+            x = block(torch.cat([skip, up(x)], 1))
+        return self.head(x)
+
+
+class FCN8s(nn.Module):
+    """FCN-8s over a VGG-16 encoder with batch norm; scores are summed and interpolated."""
+
+    def __init__(self, cin, classes, width):
+        super().__init__()
+        w = [width, 2 * width, 4 * width, 8 * width, 8 * width]
+        hidden = 64 * width
+        self.stage = nn.ModuleList()
+        for i, (a, b) in enumerate(zip([cin, *w], w)):
+            convs = []
+            for k in range(2 if i < 2 else 3):
+                convs += [nn.Conv2d(a if k == 0 else b, b, 3, padding=1, bias=False), nn.BatchNorm2d(b), nn.ReLU()]
+            self.stage.append(nn.Sequential(*convs, nn.MaxPool2d(2)))
+        self.fc = nn.Sequential(nn.Conv2d(w[4], hidden, 7, padding=3, bias=False), nn.BatchNorm2d(hidden), nn.ReLU(),
+                                nn.Dropout(0.5), nn.Conv2d(hidden, hidden, 1, bias=False), nn.BatchNorm2d(hidden),
+                                nn.ReLU(), nn.Dropout(0.5))
+        self.score = nn.ModuleList([nn.Conv2d(c, classes, 1) for c in (hidden, w[3], w[2])])
+
+    def forward(self, x):
+        pools = []
+        for stage in self.stage:
+            x = stage(x)
+            pools.append(x)
+        y = self.score[0](self.fc(x))
+        y = F.interpolate(y, scale_factor=2, mode="bilinear") + self.score[1](pools[3])
+        y = F.interpolate(y, scale_factor=2, mode="bilinear") + self.score[2](pools[2])
+        return F.interpolate(y, scale_factor=8, mode="bilinear")
+
+
 NETWORKS = {
     "unet": lambda: M.unet(1, 2, WIDTH),
+    "wide_unet": lambda: WideUNet(1, 2, (18, 35, 70, 140, 280)),
     "unet++": lambda: M.unetpp(1, 2, tuple(WIDTH << i for i in range(5)), deep_supervision=True),
+    "fcn8s": lambda: FCN8s(1, 2, WIDTH),
     "r2unet": lambda: r2unet_per_step(cin=1, classes=2, width=WIDTH),
     "attention_unet": lambda: M.attention_unet(1, 2, WIDTH),
 }
 
 
-def load(root, split):
-    samples = []
-    for stem in open(f"{root}/{split}.txt").read().split():
-        x = np.asarray(Image.open(f"{root}/images/{stem}.png").convert("L"), dtype=np.float32)
-        y = (np.asarray(Image.open(f"{root}/masks/{stem}.png")) > 0).astype(np.int64)
-        samples.append(((x - x.mean()) / max(x.std(), 1e-8), y))
-    return samples
-
-
 def crop_of(rng, x, y):
     top, left = rng.integers(0, y.shape[0] - CROP + 1), rng.integers(0, y.shape[1] - CROP + 1)
-    x, y = (a[top:top + CROP, left:left + CROP] for a in (x, y))
-    turns = rng.integers(4)
-    x, y = np.rot90(x, turns), np.rot90(y, turns)
-    for axis in (0, 1):
-        if rng.random() < 0.5:
-            x, y = np.flip(x, axis), np.flip(y, axis)
+    x, y = training.dihedral(rng, *(a[top:top + CROP, left:left + CROP] for a in (x, y)))
     if rng.random() < 0.3:
         x = x.min() + x.max() - x
-    mean = x.mean()
-    return (x - mean) * rng.uniform(0.8, 1.2) + mean + rng.uniform(-0.2, 0.2), y
-
-
-def batches(rng, samples):
-    order = []
-    while True:
-        xs, ys = [], []
-        for _ in range(BATCH):
-            if not order:
-                order = list(rng.permutation(len(samples)))
-            x, y = crop_of(rng, *samples[order.pop()])
-            xs.append(x.astype(np.float32))
-            ys.append(y)
-        yield torch.tensor(np.stack(xs))[:, None], torch.tensor(np.stack(ys))
-
-
-def loss_of(logits, y):
-    """Cross-entropy + 1 - mean over classes of (2 sum p y + 1) / (sum p + sum y + 1), sums over the batch."""
-    p = logits.softmax(1)
-    one_hot = F.one_hot(y, logits.shape[1]).permute(0, 3, 1, 2)
-    over = (0, 2, 3)
-    dice = (2 * (p * one_hot).sum(over) + 1) / (p.sum(over) + one_hot.sum(over) + 1)
-    return F.cross_entropy(logits, y) + 1 - dice.mean()
-
-
-def heads_of(output):
-    return output if isinstance(output, list) else [output]
+    return training.intensity(rng, x), y
 
 
 def score(model, samples):
@@ -109,7 +117,7 @@ def score(model, samples):
         for x, y in samples:
             height, width = next(e for e in EXTENTS if e[0] >= y.shape[0] and e[1] >= y.shape[1])
             padded = np.pad(x, ((0, height - y.shape[0]), (0, width - y.shape[1])), "reflect")
-            heads = heads_of(model(torch.tensor(padded)[None, None]))
+            heads = training.heads_of(model(torch.tensor(padded)[None, None]))
             p = (sum(heads) / len(heads)).argmax(1)[0].numpy()[:y.shape[0], :y.shape[1]]
             both, either = ((p == 1) & (y == 1)).sum(), ((p == 1) | (y == 1)).sum()
             ious.append(both / either if either else 1.0)
@@ -117,29 +125,13 @@ def score(model, samples):
     return float(np.mean(ious)), float(np.mean(dices))
 
 
-def run(name, train, test, seed, steps):
+def run(name, data, test, seed, steps):
     torch.manual_seed(seed)
-    rng = np.random.default_rng(seed)
-    model = NETWORKS[name]().to(memory_format=torch.channels_last)
-    M.init_he_normal(model)
-    optimizer = torch.optim.Adam(model.parameters(), lr=RATE)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda s: 0.5 * (1 + math.cos(math.pi * s / steps)))
-    source = batches(rng, train)
-    start = time.time()
-    for step in range(1, steps + 1):
-        x, y = next(source)
-        heads = heads_of(model(x.contiguous(memory_format=torch.channels_last)))
-        loss = sum(loss_of(h, y) for h in heads) / len(heads)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-        if step % 100 == 0:
-            print(f"{name}: step {step}, loss {loss.item():.4f}, {time.time() - start:.0f} s", file=sys.stderr, flush=True)
-    training = time.time() - start
+    model = NETWORKS[name]()
+    seconds = training.train(name, model, training.batches(np.random.default_rng(seed), data, BATCH, crop_of), steps, RATE)
     iou, dice = score(model, test)
     print(json.dumps({"peer": "pytorch " + torch.__version__, "network": name, "seed": seed, "steps": steps,
-                      "parameters": M.count_params(model), "iou": iou, "dice": dice, "training_seconds": training}),
+                      "parameters": M.count_params(model), "iou": iou, "dice": dice, "training_seconds": seconds}),
           flush=True)
 
 
@@ -150,11 +142,10 @@ def main():
     parser.add_argument("--seed", action="append", type=int)
     parser.add_argument("--steps", type=int, default=1500)
     arguments = parser.parse_args()
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
-    train, test = load(arguments.root, "train"), load(arguments.root, "test")
+    data, test = (training.load(arguments.root, split, lambda mask: mask > 0) for split in ("train", "test"))
     for name in arguments.network or NETWORKS:
         for seed in arguments.seed or [1]:
-            run(name, train, test, seed, arguments.steps)
+            run(name, data, test, seed, arguments.steps)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: MIT
+// What every product of the family does in a block: a pipeline of tiles through shared memory, and the way of the sums
+// from registers to memory.
+#pragma once
+
+#include <type_traits>
+
+#include "ulna/backend/cuda/activation.hpp"
+#include "ulna/backend/cuda/convolution_product.hpp"
+
+namespace ulna::cuda {
+
+/// Sums `steps` steps. fetch(thread, stage) copies a thread's part of the next step's tiles to byte `stage`.
+///
+/// A step's tiles are asked for stages - 1 steps ahead. One barrier a step says two things: everybody's copies of this
+/// step have arrived, and everybody has read the tiles of the step before, whose memory the next copies overwrite.
+template <class Tile, class Block, class PerThreadSums, class Fetch>
+ULNA_HOST_DEVICE void sum_products(Block& block, PerThreadSums& sums, int steps, const Fetch& fetch) {
+  using Product = typename ProductOf<Tile>::type;
+  const auto ask_for = [&](int step) {
+    const int stage = step % Tile::stages * Tile::stage_bytes;
+    if (step < steps) block.each([&](int thread) { fetch(thread, stage); });
+    block.commit();
+  };
+  for (int step = 0; step < Tile::stages - 1; ++step) ask_for(step);
+  for (int step = 0; step < steps; ++step) {
+    block.template wait<Tile::stages - 2>();
+    block.barrier();
+    ask_for(step + Tile::stages - 1);
+    Product::add(block, sums, step % Tile::stages * Tile::stage_bytes);
+  }
+  block.template wait<0>();
+  block.barrier();
+}
+
+/// The activations that sums pass on their way out. They are cheap: this code is repeated for every register. Others
+/// take a pass of their own.
+struct QuickActivation {
+  bool zero_below = false;
+  float factor_below = 1.0f;
+
+  constexpr QuickActivation() = default;
+  constexpr explicit QuickActivation(const Node& node)
+      : zero_below(node.activation == Activation::relu),
+        factor_below(node.activation == Activation::leaky_relu ? node.slope : 1.0f) {}
+  static constexpr bool covers(Activation a) {
+    return a == Activation::none || a == Activation::relu || a == Activation::leaky_relu;
+  }
+  ULNA_HOST_DEVICE float operator()(float x) const {
+    return x < 0.0f ? (zero_below ? 0.0f : factor_below * x) : x;
+  }
+};
+
+/// Where a block's sums go: columns [first_column, columns) of rows that lie anywhere.
+template <class Out>
+struct StoreTarget {
+  Out* data;
+  int first_column;
+  int columns;
+  bool whole;         ///< rows and columns allow 16-byte stores
+  const float* bias;  ///< of column 0, or null
+  QuickActivation activation;
+};
+
+/// Writes a block's sums: through shared memory, so that each row is written in whole lines. offset_of(row) says where
+/// the block's row begins, in elements of the target; negative: nowhere.
+template <class Tile, class Out, class Block, class PerThreadSums, class OffsetOf>
+ULNA_HOST_DEVICE void store_sums(Block& block, PerThreadSums& sums, const StoreTarget<Out>& to,
+                                 const OffsetOf& offset_of) {
+  using Product = typename ProductOf<Tile>::type;
+  constexpr int table = Tile::shared_bytes - Tile::table_bytes;
+  constexpr int pitch = Tile::staging_pitch * static_cast<int>(sizeof(Out));
+  constexpr int vector = chunk_bytes / static_cast<int>(sizeof(Out));
+  constexpr int groups = Tile::columns / vector;
+  block.each([&](int thread) {
+    for (int row = thread; row < Tile::rows; row += Tile::threads)
+      block.store(thread, table + row * 8, static_cast<std::int64_t>(offset_of(row)));
+    Product::each_pair(thread, sums[thread], [&](int row, int column, float x0, float x1) {
+      const int c = to.first_column + column;
+      if (to.bias != nullptr) {
+        x0 += c < to.columns ? to.bias[c] : 0.0f;
+        x1 += c + 1 < to.columns ? to.bias[c + 1] : 0.0f;
+      }
+      const Pack<Out, 2> pair{{static_cast<Out>(to.activation(x0)), static_cast<Out>(to.activation(x1))}};
+      block.store(thread, row * pitch + column * static_cast<int>(sizeof(Out)), pair);
+    });
+  });
+  block.barrier();
+  block.each([&](int thread) {
+    const int column = thread % groups * vector;
+    const int c = to.first_column + column;
+    if (c >= to.columns) return;
+    for (int row = thread / groups; row < Tile::rows; row += Tile::threads / groups) {
+      const auto offset = block.template load<std::int64_t>(thread, table + row * 8);
+      if (offset < 0) continue;
+      const auto from =
+          block.template load<Pack<Out, vector>>(thread, row * pitch + column * static_cast<int>(sizeof(Out)));
+      Out* const at = to.data + offset + c;
+      if (to.whole && c + vector <= to.columns) {
+        *reinterpret_cast<Pack<Out, vector>*>(at) = from;
+      } else {
+        ULNA_UNROLL
+        for (int e = 0; e < vector; ++e)
+          if (c + e < to.columns) at[e] = from.element[e];
+      }
+    }
+  });
+}
+
+}  // namespace ulna::cuda

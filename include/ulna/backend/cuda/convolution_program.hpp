@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: MIT
+// What a block of each product of the convolution family computes. The same code runs on the device and, over an
+// emulated block, in the tests.
+#pragma once
+
+#include "ulna/backend/cuda/convolution_main_loop.hpp"
+#include "ulna/backend/cuda/convolution_operand.hpp"
+
+namespace ulna::cuda {
+
+/// A block's place in the grid.
+struct BlockIndex {
+  int tile = 0;   ///< of the product: columns first, so that blocks that run together share rows
+  int phase = 0;  ///< of a transposed convolution
+  int split = 0;  ///< of the summed axis
+};
+
+/// Steps [begin, end) of the summed axis, in equal parts but for the last.
+struct SplitRange {
+  int begin, end;
+  constexpr SplitRange(int steps, int steps_per_split, int split)
+      : begin(split * steps_per_split < steps ? split * steps_per_split : steps),
+        end(begin + steps_per_split < steps ? begin + steps_per_split : steps) {}
+};
+
+/// A convolution or its adjoint: rows are the output pixels of a phase, columns the output channels, terms (tap,
+/// channel). With `partial`, each split's sums go there as they are, [split][pixel][partial_pitch].
+template <class Tile_, bool Whole, class Out>
+struct ConvolutionProgram {
+  using Tile = Tile_;
+  using T = typename Tile::Operand;
+
+  Tensor<T> input;
+  const T* weight;  ///< [tap][channel][weight_pitch], 16-byte aligned rows
+  int weight_pitch;
+  WindowGeometry window;
+  Tensor<Out> output;
+  bool whole_output;
+  const float* bias;
+  QuickActivation activation;
+  float* partial;
+  int partial_pitch;
+  int steps_per_split;
+  int column_tiles;
+
+  template <class Block>
+  ULNA_HOST_DEVICE void operator()(Block& block, const BlockIndex& index) const {
+    const PhaseWalk w = walk_phase(window, index.phase);
+    const int rows = input.batch * w.pixels();
+    const int first_row = index.tile / column_tiles * Tile::rows;
+    const int first_column = index.tile % column_tiles * Tile::columns;
+    if (first_row >= rows) return;  // the first phase may have more pixels than this one
+    const int channels = input.shape.channels;
+    const SplitRange range(ceil_div(w.taps() * channels, Tile::depth), steps_per_split, index.split);
+
+    typename Block::template PerThread<GatherRows<Tile, Whole>> a;
+    typename Block::template PerThread<WeightRows<Tile>> b;
+    typename Block::template PerThread<typename ProductOf<Tile>::type::Sums> sums;
+    block.each([&](int t) {
+      a[t].begin(input, w, first_row, rows, range.begin * Tile::depth, t);
+      b[t].begin(channels, w, first_column, range.begin * Tile::depth, t);
+    });
+    sum_products<Tile>(block, sums, range.end - range.begin, [&](int t, int stage) {
+      a[t].load(block, input, w, t, stage);
+      b[t].load(block, weight, weight_pitch, channels, window, w, t, stage + Tile::ATile::bytes);
+    });
+    const auto pixel_of = [&](int row) -> std::ptrdiff_t {
+      if (first_row + row >= rows) return -1;
+      const PixelPosition q(first_row + row, w.z.count, w.y.count, w.x.count);
+      return q.n * output.pixels() + output_index(window, w, q);
+    };
+    const int columns = output.shape.channels;
+    if (partial != nullptr) {
+      const std::ptrdiff_t before = std::ptrdiff_t{index.split} * output.batch * output.pixels();
+      const StoreTarget<float> to{partial, first_column, columns, true, nullptr, {}};
+      store_sums<Tile>(block, sums, to, [&](int row) {
+        const std::ptrdiff_t pixel = pixel_of(row);
+        return pixel < 0 ? pixel : (before + pixel) * partial_pitch;
+      });
+    } else {
+      const StoreTarget<Out> to{output.data, first_column, columns, whole_output, bias, activation};
+      store_sums<Tile>(block, sums, to, [&](int row) {
+        const std::ptrdiff_t pixel = pixel_of(row);
+        return pixel < 0 ? pixel : pixel * output.pixel_stride;
+      });
+    }
+  }
+};
+
+/// The gradient of a weight: rows are (tap, channel of the large image), columns channels of the small one, terms the
+/// small image's pixels. Each split's sums go to [split][row][partial_pitch].
+template <class Tile_, bool Whole>
+struct WeightGradientProgram {
+  using Tile = Tile_;
+  using T = typename Tile::Operand;
+
+  Tensor<T> large, small;
+  WindowGeometry window;  ///< from large to small
+  float* partial;
+  int partial_pitch;
+  int steps_per_split;
+  int column_tiles;
+
+  template <class Block>
+  ULNA_HOST_DEVICE void operator()(Block& block, const BlockIndex& index) const {
+    const PhaseWalk w = walk_phase(window, 0);
+    const int rows = w.taps() * large.shape.channels;
+    const int pixels = small.batch * w.pixels();
+    const int first_row = index.tile / column_tiles * Tile::rows;
+    const int first_column = index.tile % column_tiles * Tile::columns;
+    const SplitRange range(ceil_div(pixels, Tile::depth), steps_per_split, index.split);
+
+    typename Block::template PerThread<GatherColumns<Tile, Whole>> a;
+    typename Block::template PerThread<PixelColumns<Tile, Whole>> b;
+    typename Block::template PerThread<typename ProductOf<Tile>::type::Sums> sums;
+    block.each([&](int t) {
+      a[t].begin(large, w, first_row, range.begin * Tile::depth, t);
+      b[t].begin(first_column, range.begin * Tile::depth, t);
+    });
+    sum_products<Tile>(block, sums, range.end - range.begin, [&](int t, int stage) {
+      a[t].load(block, large, w, t, stage);
+      b[t].load(block, small, pixels, t, stage + Tile::ATile::bytes);
+    });
+    const StoreTarget<float> to{partial, first_column, small.shape.channels, true, nullptr, {}};
+    store_sums<Tile>(block, sums, to, [&](int row) -> std::ptrdiff_t {
+      if (first_row + row >= rows) return -1;
+      return (std::ptrdiff_t{index.split} * rows + first_row + row) * partial_pitch;
+    });
+  }
+};
+
+}  // namespace ulna::cuda

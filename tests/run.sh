@@ -10,7 +10,7 @@ source "$root/cmake/bootstrap.sh"
 build=${BUILD_DIR:-$root/build/tests}
 # Rooms that are built again with clang, under the address and undefined-behaviour sanitizers: those that read untrusted
 # bytes or do their own arithmetic on indices.
-sanitized_rooms="backend;classic;data;graph;metric;predict;report;weights"
+sanitized_rooms="backend;backend/cuda;classic;data;graph;metric;predict;report;weights"
 
 ulna_install "${ulna_core_packages[@]}" "${ulna_component_packages[@]}" "${ulna_example_packages[@]}" \
   "${ulna_test_packages[@]}" "${ulna_benchmark_packages[@]}"

@@ -1,0 +1,358 @@
+// SPDX-License-Identifier: MIT
+// Multi-head attention in tiles of queries and keys: scores live in a block's shared memory, a tile at a time, and
+// softmax is taken online (Milakov and Gimelshein 2018; Dao et al. 2022), in float.
+#pragma once
+
+#include "ulna/backend/cuda/elements.hpp"
+#include "ulna/backend/workspace.hpp"
+
+namespace ulna::cuda {
+
+namespace bodies {
+
+/// The sizes that the attention bodies share, and how a block finds its head and tile.
+struct HeadTiles {
+  static constexpr int threads = 128;
+
+  int tokens;
+  int heads;
+  int size;  ///< channels of a head
+  int tile;  ///< tokens of a tile
+
+  constexpr int tiles() const { return (tokens + tile - 1) / tile; }
+  constexpr std::int64_t blocks(int batch) const { return std::int64_t{batch} * heads * tiles(); }
+  /// Between rows of a tile in shared memory: one apart, so that threads reading a column meet no bank conflict.
+  constexpr int pitch() const { return size + 1; }
+
+  struct Place {
+    int sample, head, first;  ///< of the block's tile: its first token
+  };
+  constexpr Place place_of(std::int64_t block) const {
+    const Quotient tile_of = divide(block, tiles());
+    const Quotient head_of = divide(tile_of.quotient, heads);
+    return {static_cast<int>(head_of.quotient), head_of.remainder, tile_of.remainder * tile};
+  }
+  /// Index of a token's statistics.
+  constexpr std::int64_t statistic_of(const Place& at, int token) const {
+    return (std::int64_t{at.sample} * heads + at.head) * tokens + token;
+  }
+
+  /// Copies the head's channels of tokens [first, first + tile) to shared memory, all of the block's threads together;
+  /// zeros behind the last token.
+  template <class T>
+  ULNA_HOST_DEVICE void load(const Tensor<T>& x, const Place& at, int first, float* to, int thread) const {
+    for (int e = thread; e < tile * size; e += threads) {
+      const int row = e / size;
+      const int c = e - row * size;
+      to[row * pitch() + c] =
+          first + row < tokens ? static_cast<float>(x.pixel(at.sample, first + row)[at.head * size + c]) : 0.0f;
+    }
+  }
+  ULNA_HOST_DEVICE float dot(const float* a, const float* b) const {
+    float sum = 0.0f;
+    for (int c = 0; c < size; ++c) sum += a[c] * b[c];
+    return sum;
+  }
+};
+
+/// What the gradient needs of each query: log sum_j exp(score_j), and sum_c y_c dy_c.
+struct QueryStatistics {
+  float log_sum, along;
+};
+
+/// y[i] = sum_j P[i][j] v[j]; with `statistics` these instead of y. One block a tile of queries.
+template <class T>
+struct Attention {
+  using State = NoState;
+  HeadTiles heads;
+  Tensor<T> q, k, v, y, dy;
+  QueryStatistics* statistics;
+
+  static constexpr int phases_per_tile = 4;
+  ULNA_HOST_DEVICE int phases() const { return 1 + phases_per_tile * heads.tiles() + 1; }
+  static constexpr std::size_t shared_bytes(int tile, int size) {
+    const auto pitch = static_cast<std::size_t>(size + 1);
+    const auto t = static_cast<std::size_t>(tile);
+    return sizeof(float) * (4 * t * pitch + 2 * t * t + 3 * t);
+  }
+
+  /// The parts of shared memory.
+  struct Shared {
+    float *queries, *keys, *values, *sums;  ///< [tile][pitch]
+    float *scores, *weights;                ///< [tile][tile]
+    float *largest[2], *total;              ///< [tile]; the largest score before and after a tile of keys
+
+    ULNA_HOST_DEVICE Shared(const HeadTiles& h, const Position& at) {
+      const int rows = h.tile * h.pitch();
+      queries = at.shared_as<float>();
+      keys = queries + rows;
+      values = keys + rows;
+      sums = values + rows;
+      scores = sums + rows;
+      weights = scores + h.tile * h.tile;
+      largest[0] = weights + h.tile * h.tile;
+      largest[1] = largest[0] + h.tile;
+      total = largest[1] + h.tile;
+    }
+  };
+
+  ULNA_HOST_DEVICE void operator()(int phase, const Position& at, State&) const {
+    const Shared s(heads, at);
+    const HeadTiles::Place place = heads.place_of(at.block);
+    if (phase == 0) return begin(s, place, at.thread);
+    const int tile = (phase - 1) / phases_per_tile;
+    if (tile == heads.tiles()) return finish(s, place, at.thread);
+    const int first = tile * heads.tile;
+    switch ((phase - 1) % phases_per_tile) {
+      case 0:
+        heads.load(k, place, first, s.keys, at.thread);
+        heads.load(v, place, first, s.values, at.thread);
+        break;
+      case 1:
+        return score(s, first, at.thread);
+      case 2:
+        return weigh(s, s.largest[tile & 1], s.largest[(tile + 1) & 1], at.thread);
+      default:
+        return accumulate(s, s.largest[tile & 1], s.largest[(tile + 1) & 1], at.thread);
+    }
+  }
+
+ private:
+  ULNA_HOST_DEVICE void begin(const Shared& s, const HeadTiles::Place& place, int thread) const {
+    heads.load(q, place, place.first, s.queries, thread);
+    for (int e = thread; e < heads.tile * heads.pitch(); e += HeadTiles::threads) s.sums[e] = 0.0f;
+    for (int i = thread; i < heads.tile; i += HeadTiles::threads) {
+      s.largest[0][i] = -INFINITY;
+      s.total[i] = 0.0f;
+    }
+  }
+
+  ULNA_HOST_DEVICE void score(const Shared& s, int first, int thread) const {
+    const float scale = 1.0f / std::sqrt(static_cast<float>(heads.size));
+    for (int e = thread; e < heads.tile * heads.tile; e += HeadTiles::threads) {
+      const int i = e / heads.tile;
+      const int j = e - i * heads.tile;
+      s.scores[e] = first + j < heads.tokens
+                        ? scale * heads.dot(s.queries + i * heads.pitch(), s.keys + j * heads.pitch())
+                        : -INFINITY;
+    }
+  }
+
+  /// Scores to weights exp(score - largest so far). Every tile holds a key, so that the largest is finite.
+  ULNA_HOST_DEVICE void weigh(const Shared& s, const float* before, float* after, int thread) const {
+    for (int e = thread; e < heads.tile * heads.tile; e += HeadTiles::threads) {
+      const int i = e / heads.tile;
+      float largest = before[i];
+      for (int j = 0; j < heads.tile; ++j) {
+        const float score = s.scores[i * heads.tile + j];
+        largest = score > largest ? score : largest;
+      }
+      s.weights[e] = std::exp(s.scores[e] - largest);
+      if (e == i * heads.tile) after[i] = largest;
+    }
+  }
+
+  ULNA_HOST_DEVICE void accumulate(const Shared& s, const float* before, const float* after, int thread) const {
+    for (int e = thread; e < heads.tile * heads.pitch(); e += HeadTiles::threads) {
+      const int i = e / heads.pitch();
+      const int c = e - i * heads.pitch();
+      const float keep = std::exp(before[i] - after[i]);
+      const float* const weights = s.weights + i * heads.tile;
+      float sum = 0.0f;
+      if (c < heads.size) {
+        for (int j = 0; j < heads.tile; ++j) sum += weights[j] * s.values[j * heads.pitch() + c];
+        s.sums[e] = s.sums[e] * keep + sum;
+      } else {  // the column between rows: the weights' own sum
+        for (int j = 0; j < heads.tile; ++j) sum += weights[j];
+        s.total[i] = s.total[i] * keep + sum;
+      }
+    }
+  }
+
+  ULNA_HOST_DEVICE void finish(const Shared& s, const HeadTiles::Place& place, int thread) const {
+    if (statistics) return store_statistics(s, place, thread);
+    for (int e = thread; e < heads.tile * heads.size; e += HeadTiles::threads) {
+      const int i = e / heads.size;
+      const int c = e - i * heads.size;
+      if (place.first + i < heads.tokens)
+        y.pixel(place.sample, place.first + i)[place.head * heads.size + c] =
+            static_cast<T>(s.sums[i * heads.pitch() + c] / s.total[i]);
+    }
+  }
+
+  ULNA_HOST_DEVICE void store_statistics(const Shared& s, const HeadTiles::Place& place, int thread) const {
+    const float* const largest = s.largest[heads.tiles() & 1];
+    for (int i = thread; i < heads.tile && place.first + i < heads.tokens; i += HeadTiles::threads) {
+      const T* const g = dy.pixel(place.sample, place.first + i) + place.head * heads.size;
+      float along = 0.0f;
+      for (int c = 0; c < heads.size; ++c) along += static_cast<float>(g[c]) * s.sums[i * heads.pitch() + c];
+      statistics[heads.statistic_of(place, place.first + i)] = {largest[i] + std::log(s.total[i]), along / s.total[i]};
+    }
+  }
+};
+
+/// One side of the gradient, for a tile of queries or of keys:
+///   of queries  dq[i] = sum_j dS[i][j] k[j]
+///   of keys     dk[j] = sum_i dS[i][j] q[i],  dv[j] = sum_i P[i][j] dy[i]
+/// The block's own rows are (q, dy) or (k, v), the others it goes through are (k, v) or (q, dy).
+template <class T>
+struct AttentionGradient {
+  using State = NoState;
+  HeadTiles heads;
+  Tensor<T> q, k, v, dy, gradients;  ///< gradients {3 C}: dq, dk, dv side by side
+  const QueryStatistics* statistics;
+  bool of_keys;
+
+  static constexpr int phases_per_tile = 3;
+  ULNA_HOST_DEVICE int phases() const { return 1 + phases_per_tile * heads.tiles() + 1; }
+  static constexpr std::size_t shared_bytes(int tile, int size) {
+    const auto pitch = static_cast<std::size_t>(size + 1);
+    const auto t = static_cast<std::size_t>(tile);
+    return sizeof(float) * (6 * t * pitch + 2 * t * t);
+  }
+
+  struct Shared {
+    float *own[2], *other[2], *sums[2];  ///< [tile][pitch]
+    float *slopes, *weights;             ///< dS and P, [own][other]
+
+    ULNA_HOST_DEVICE Shared(const HeadTiles& h, const Position& at) {
+      const int rows = h.tile * h.pitch();
+      float* const base = at.shared_as<float>();
+      for (int i = 0; i < 2; ++i) {
+        own[i] = base + i * rows;
+        other[i] = base + (2 + i) * rows;
+        sums[i] = base + (4 + i) * rows;
+      }
+      slopes = base + 6 * rows;
+      weights = slopes + h.tile * h.tile;
+    }
+  };
+
+  ULNA_HOST_DEVICE void operator()(int phase, const Position& at, State&) const {
+    const Shared s(heads, at);
+    const HeadTiles::Place place = heads.place_of(at.block);
+    if (phase == 0) {
+      load(s.own, of_keys, place, place.first, at.thread);
+      for (int e = at.thread; e < 2 * heads.tile * heads.pitch(); e += HeadTiles::threads) s.sums[0][e] = 0.0f;
+      return;
+    }
+    const int tile = (phase - 1) / phases_per_tile;
+    if (tile == heads.tiles()) return finish(s, place, at.thread);
+    const int first = tile * heads.tile;
+    switch ((phase - 1) % phases_per_tile) {
+      case 0:
+        return load(s.other, !of_keys, place, first, at.thread);
+      case 1:
+        return weigh(s, place, first, at.thread);
+      default:
+        return accumulate(s, at.thread);
+    }
+  }
+
+ private:
+  ULNA_HOST_DEVICE void load(float* const (&to)[2], bool keys, const HeadTiles::Place& place, int first,
+                             int thread) const {
+    heads.load(keys ? k : q, place, first, to[0], thread);
+    heads.load(keys ? v : dy, place, first, to[1], thread);
+  }
+
+  /// P = exp(score - log_sum), dS = P (dy . v - along) / sqrt(size); 0 beyond the last token.
+  ULNA_HOST_DEVICE void weigh(const Shared& s, const HeadTiles::Place& place, int first, int thread) const {
+    const float scale = 1.0f / std::sqrt(static_cast<float>(heads.size));
+    for (int e = thread; e < heads.tile * heads.tile; e += HeadTiles::threads) {
+      const int r = e / heads.tile;
+      const int o = e - r * heads.tile;
+      float weight = 0.0f;
+      float slope = 0.0f;
+      if (place.first + r < heads.tokens && first + o < heads.tokens) {
+        const int query = of_keys ? first + o : place.first + r;
+        const QueryStatistics of_query = statistics[heads.statistic_of(place, query)];
+        const float score = scale * heads.dot(s.own[0] + r * heads.pitch(), s.other[0] + o * heads.pitch());
+        const float dp = heads.dot(s.own[1] + r * heads.pitch(), s.other[1] + o * heads.pitch());
+        weight = std::exp(score - of_query.log_sum);
+        slope = weight * (dp - of_query.along) * scale;
+      }
+      s.weights[e] = weight;
+      s.slopes[e] = slope;
+    }
+  }
+
+  ULNA_HOST_DEVICE void accumulate(const Shared& s, int thread) const {
+    for (int e = thread; e < heads.tile * heads.size; e += HeadTiles::threads) {
+      const int r = e / heads.size;
+      const int c = e - r * heads.size;
+      float by_slope = 0.0f;
+      float by_weight = 0.0f;
+      for (int o = 0; o < heads.tile; ++o) {
+        by_slope += s.slopes[r * heads.tile + o] * s.other[0][o * heads.pitch() + c];
+        if (of_keys) by_weight += s.weights[r * heads.tile + o] * s.other[1][o * heads.pitch() + c];
+      }
+      s.sums[0][r * heads.pitch() + c] += by_slope;
+      s.sums[1][r * heads.pitch() + c] += by_weight;
+    }
+  }
+
+  ULNA_HOST_DEVICE void finish(const Shared& s, const HeadTiles::Place& place, int thread) const {
+    const int channels = heads.heads * heads.size;
+    for (int e = thread; e < heads.tile * heads.size; e += HeadTiles::threads) {
+      const int r = e / heads.size;
+      const int c = e - r * heads.size;
+      if (place.first + r >= heads.tokens) continue;
+      T* const to = gradients.pixel(place.sample, place.first + r) + place.head * heads.size + c;
+      if (of_keys) {
+        to[channels] = static_cast<T>(s.sums[0][r * heads.pitch() + c]);
+        to[2 * channels] = static_cast<T>(s.sums[1][r * heads.pitch() + c]);
+      } else {
+        to[0] = static_cast<T>(s.sums[0][r * heads.pitch() + c]);
+      }
+    }
+  }
+};
+
+/// Tiles of at most 32 tokens that fit the shared memory every device has.
+template <class Body, class T>
+HeadTiles tiles_for(const Call<T>& call, const Tensor<T>& q) {
+  HeadTiles heads{static_cast<int>(q.pixels()), call.node->heads, q.shape.channels / call.node->heads, 32};
+  while (heads.tile > 1 && Body::shared_bytes(heads.tile, heads.size) > 48 * 1024) heads.tile /= 2;
+  return heads;
+}
+
+}  // namespace bodies
+
+template <class Execution, class T>
+void attention(const Execution& on, const Call<T>& call) {
+  using Body = bodies::Attention<T>;
+  const Tensor<T>& q = call.input[0];
+  const bodies::HeadTiles heads = bodies::tiles_for<Body>(call, q);
+  on.blocks("attention", heads.blocks(q.batch), bodies::HeadTiles::threads, Body::shared_bytes(heads.tile, heads.size),
+            Body{heads, q, call.input[1], call.input[2], call.output, {}, nullptr});
+}
+
+struct AttentionGradientBuffers {
+  template <class T>
+  AttentionGradientBuffers(const Call<T>& call, Workspace& w)
+      : statistics(w.take<bodies::QueryStatistics>(rows_of(call.input[1]) * call.node->heads)) {}
+  bodies::QueryStatistics* statistics;
+};
+
+/// dq, dk, dv side by side
+template <class Execution, class T>
+void attention_gradient(const Execution& on, const Call<T>& call) {
+  using Forward = bodies::Attention<T>;
+  using Backward = bodies::AttentionGradient<T>;
+  const Tensor<T>& dy = call.input[0];
+  const Tensor<T>& q = call.input[1];
+  const Tensor<T>& k = call.input[2];
+  const Tensor<T>& v = call.input[3];
+  bodies::QueryStatistics* const statistics = buffers_of<AttentionGradientBuffers>(call).statistics;
+  bodies::HeadTiles heads = bodies::tiles_for<Forward>(call, q);
+  on.blocks("attention_statistics", heads.blocks(q.batch), bodies::HeadTiles::threads,
+            Forward::shared_bytes(heads.tile, heads.size), Forward{heads, q, k, v, {}, dy, statistics});
+  heads = bodies::tiles_for<Backward>(call, q);
+  for (const bool of_keys : {false, true})
+    on.blocks(of_keys ? "attention_gradient_keys" : "attention_gradient_queries", heads.blocks(q.batch),
+              bodies::HeadTiles::threads, Backward::shared_bytes(heads.tile, heads.size),
+              Backward{heads, q, k, v, dy, call.output, statistics, of_keys});
+}
+
+}  // namespace ulna::cuda

@@ -80,7 +80,11 @@ struct Attention {
   struct Shared {
     float *queries, *keys, *values, *sums;  ///< [tile][pitch]
     float *scores, *weights;                ///< [tile][tile]
-    float *largest[2], *total;              ///< [tile]; the largest score before and after a tile of keys
+    float *largest, *total;                 ///< [tile]; `largest` twice, before and after a tile of keys
+    int tile;
+
+    /// The largest scores of the tiles of keys before tile `step`.
+    ULNA_HOST_DEVICE float* largest_before(int step) const { return largest + (step & 1) * tile; }
 
     ULNA_HOST_DEVICE Shared(const HeadTiles& h, const Position& at) {
       const int rows = h.tile * h.pitch();
@@ -90,9 +94,9 @@ struct Attention {
       sums = values + rows;
       scores = sums + rows;
       weights = scores + h.tile * h.tile;
-      largest[0] = weights + h.tile * h.tile;
-      largest[1] = largest[0] + h.tile;
-      total = largest[1] + h.tile;
+      largest = weights + h.tile * h.tile;
+      total = largest + 2 * h.tile;
+      tile = h.tile;
     }
   };
 
@@ -111,9 +115,9 @@ struct Attention {
       case 1:
         return score(s, first, at.thread);
       case 2:
-        return weigh(s, s.largest[tile & 1], s.largest[(tile + 1) & 1], at.thread);
+        return weigh(s, s.largest_before(tile), s.largest_before(tile + 1), at.thread);
       default:
-        return accumulate(s, s.largest[tile & 1], s.largest[(tile + 1) & 1], at.thread);
+        return accumulate(s, s.largest_before(tile), s.largest_before(tile + 1), at.thread);
     }
   }
 
@@ -122,7 +126,7 @@ struct Attention {
     heads.load(q, place, place.first, s.queries, thread);
     for (int e = thread; e < heads.tile * heads.pitch(); e += HeadTiles::threads) s.sums[e] = 0.0f;
     for (int i = thread; i < heads.tile; i += HeadTiles::threads) {
-      s.largest[0][i] = -INFINITY;
+      s.largest[i] = -INFINITY;
       s.total[i] = 0.0f;
     }
   }
@@ -181,7 +185,7 @@ struct Attention {
   }
 
   ULNA_HOST_DEVICE void store_statistics(const Shared& s, const HeadTiles::Place& place, int thread) const {
-    const float* const largest = s.largest[heads.tiles() & 1];
+    const float* const largest = s.largest_before(heads.tiles());
     for (int i = thread; i < heads.tile && place.first + i < heads.tokens; i += HeadTiles::threads) {
       const T* const g = dy.pixel(place.sample, place.first + i) + place.head * heads.size;
       float along = 0.0f;
@@ -212,18 +216,16 @@ struct AttentionGradient {
   }
 
   struct Shared {
-    float *own[2], *other[2], *sums[2];  ///< [tile][pitch]
-    float *slopes, *weights;             ///< dS and P, [own][other]
+    float *own, *other, *sums;  ///< two each, [tile][pitch], `rows` apart
+    float *slopes, *weights;    ///< dS and P, [own][other]
+    int rows;
 
     ULNA_HOST_DEVICE Shared(const HeadTiles& h, const Position& at) {
-      const int rows = h.tile * h.pitch();
-      float* const base = at.shared_as<float>();
-      for (int i = 0; i < 2; ++i) {
-        own[i] = base + i * rows;
-        other[i] = base + (2 + i) * rows;
-        sums[i] = base + (4 + i) * rows;
-      }
-      slopes = base + 6 * rows;
+      rows = h.tile * h.pitch();
+      own = at.shared_as<float>();
+      other = own + 2 * rows;
+      sums = other + 2 * rows;
+      slopes = sums + 2 * rows;
       weights = slopes + h.tile * h.tile;
     }
   };
@@ -232,8 +234,8 @@ struct AttentionGradient {
     const Shared s(heads, at);
     const HeadTiles::Place place = heads.place_of(at.block);
     if (phase == 0) {
-      load(s.own, of_keys, place, place.first, at.thread);
-      for (int e = at.thread; e < 2 * heads.tile * heads.pitch(); e += HeadTiles::threads) s.sums[0][e] = 0.0f;
+      load(s, s.own, of_keys, place, place.first, at.thread);
+      for (int e = at.thread; e < 2 * heads.tile * heads.pitch(); e += HeadTiles::threads) s.sums[e] = 0.0f;
       return;
     }
     const int tile = (phase - 1) / phases_per_tile;
@@ -241,7 +243,7 @@ struct AttentionGradient {
     const int first = tile * heads.tile;
     switch ((phase - 1) % phases_per_tile) {
       case 0:
-        return load(s.other, !of_keys, place, first, at.thread);
+        return load(s, s.other, !of_keys, place, first, at.thread);
       case 1:
         return weigh(s, place, first, at.thread);
       default:
@@ -250,10 +252,10 @@ struct AttentionGradient {
   }
 
  private:
-  ULNA_HOST_DEVICE void load(float* const (&to)[2], bool keys, const HeadTiles::Place& place, int first,
+  ULNA_HOST_DEVICE void load(const Shared& s, float* to, bool keys, const HeadTiles::Place& place, int first,
                              int thread) const {
-    heads.load(keys ? k : q, place, first, to[0], thread);
-    heads.load(keys ? v : dy, place, first, to[1], thread);
+    heads.load(keys ? k : q, place, first, to, thread);
+    heads.load(keys ? v : dy, place, first, to + s.rows, thread);
   }
 
   /// P = exp(score - log_sum), dS = P (dy . v - along) / sqrt(size); 0 beyond the last token.
@@ -267,8 +269,8 @@ struct AttentionGradient {
       if (place.first + r < heads.tokens && first + o < heads.tokens) {
         const int query = of_keys ? first + o : place.first + r;
         const QueryStatistics of_query = statistics[heads.statistic_of(place, query)];
-        const float score = scale * heads.dot(s.own[0] + r * heads.pitch(), s.other[0] + o * heads.pitch());
-        const float dp = heads.dot(s.own[1] + r * heads.pitch(), s.other[1] + o * heads.pitch());
+        const float score = scale * heads.dot(s.own + r * heads.pitch(), s.other + o * heads.pitch());
+        const float dp = heads.dot(s.own + s.rows + r * heads.pitch(), s.other + s.rows + o * heads.pitch());
         weight = std::exp(score - of_query.log_sum);
         slope = weight * (dp - of_query.along) * scale;
       }
@@ -284,11 +286,11 @@ struct AttentionGradient {
       float by_slope = 0.0f;
       float by_weight = 0.0f;
       for (int o = 0; o < heads.tile; ++o) {
-        by_slope += s.slopes[r * heads.tile + o] * s.other[0][o * heads.pitch() + c];
-        if (of_keys) by_weight += s.weights[r * heads.tile + o] * s.other[1][o * heads.pitch() + c];
+        by_slope += s.slopes[r * heads.tile + o] * s.other[o * heads.pitch() + c];
+        if (of_keys) by_weight += s.weights[r * heads.tile + o] * s.other[s.rows + o * heads.pitch() + c];
       }
-      s.sums[0][r * heads.pitch() + c] += by_slope;
-      s.sums[1][r * heads.pitch() + c] += by_weight;
+      s.sums[r * heads.pitch() + c] += by_slope;
+      s.sums[s.rows + r * heads.pitch() + c] += by_weight;
     }
   }
 
@@ -300,10 +302,10 @@ struct AttentionGradient {
       if (place.first + r >= heads.tokens) continue;
       T* const to = gradients.pixel(place.sample, place.first + r) + place.head * heads.size + c;
       if (of_keys) {
-        to[channels] = static_cast<T>(s.sums[0][r * heads.pitch() + c]);
-        to[2 * channels] = static_cast<T>(s.sums[1][r * heads.pitch() + c]);
+        to[channels] = static_cast<T>(s.sums[r * heads.pitch() + c]);
+        to[2 * channels] = static_cast<T>(s.sums[s.rows + r * heads.pitch() + c]);
       } else {
-        to[0] = static_cast<T>(s.sums[0][r * heads.pitch() + c]);
+        to[0] = static_cast<T>(s.sums[r * heads.pitch() + c]);
       }
     }
   }

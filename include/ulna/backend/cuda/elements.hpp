@@ -34,14 +34,25 @@ struct Quotient {
   std::int64_t quotient;
   int remainder;
 };
-/// i / divisor for i >= 0, in 32 bits where that is enough: 64-bit division is slow on devices.
+/// i / divisor for i in [0, 2^62). In 32 bits where that is enough, and else bit by bit: devices divide 64 bits by
+/// calling a function, for which a kernel spills its registers.
 constexpr Quotient divide(std::int64_t i, int divisor) {
+  const auto d = static_cast<std::uint32_t>(divisor);
   if (i <= 0xFFFFFFFF) {
     const auto small = static_cast<std::uint32_t>(i);
-    const std::uint32_t q = small / static_cast<std::uint32_t>(divisor);
-    return {q, static_cast<int>(small - q * static_cast<std::uint32_t>(divisor))};
+    const std::uint32_t q = small / d;
+    return {q, static_cast<int>(small - q * d)};
   }
-  return {i / divisor, static_cast<int>(i % divisor)};
+  std::int64_t quotient = 0;
+  std::uint32_t rest = 0;
+  for (int bit = 61; bit >= 0; --bit) {
+    rest = (rest << 1) | static_cast<std::uint32_t>((i >> bit) & 1);
+    quotient <<= 1;
+    if (rest < d) continue;
+    rest -= d;
+    quotient |= 1;
+  }
+  return {quotient, static_cast<int>(rest)};
 }
 
 inline constexpr int widest_pack = 4;
@@ -94,14 +105,14 @@ void map_elements(const Execution& on, const char* name, const F& f, const Tenso
 // --------------------------------------------------------------------------------------------------------
 
 /// Coordinates of pixel `index` of a box.
-constexpr Extent position_of(std::int64_t index, Extent box) {
+constexpr Extent position_of(int index, Extent box) {
   const Quotient row = divide(index, box.width);
   const Quotient plane = divide(row.quotient, box.height);
   return {static_cast<int>(plane.quotient), plane.remainder, row.remainder};
 }
 
-constexpr std::int64_t index_of(Extent position, Extent box) {
-  return (std::int64_t{position.depth} * box.height + position.height) * box.width + position.width;
+constexpr int index_of(Extent position, Extent box) {
+  return (position.depth * box.height + position.height) * box.width + position.width;
 }
 
 constexpr bool inside(Extent position, Extent box) {
@@ -111,16 +122,13 @@ constexpr bool inside(Extent position, Extent box) {
 
 /// Channel `channel` of pixel `pixel` of sample `sample`.
 struct Element {
-  int sample;
-  std::int64_t pixel;
-  int channel;
+  int sample, pixel, channel;
 };
 template <class T>
 constexpr Element element_of(const Tensor<T>& x, std::int64_t i) {
   const Quotient row = divide(i, x.shape.channels);
-  const std::int64_t pixels = x.pixels();
-  const std::int64_t sample = row.quotient / pixels;
-  return {static_cast<int>(sample), row.quotient - sample * pixels, row.remainder};
+  const Quotient sample = divide(row.quotient, static_cast<int>(x.pixels()));
+  return {static_cast<int>(sample.quotient), sample.remainder, row.remainder};
 }
 
 /// body(element) for every element of the shape and batch of x.

@@ -11,15 +11,17 @@ namespace detail {
 
 inline constexpr int each_threads = 256;
 inline constexpr int most_threads = 256;  ///< of a block of blocks()
+/// Leaves 80 registers a thread: without it the compiler spills some to fit more blocks.
+inline constexpr int resident_blocks = 3;
 
 template <class Body>
-__global__ void __launch_bounds__(each_threads) each_kernel(const Body body, std::int64_t count) {
+__global__ void __launch_bounds__(each_threads, resident_blocks) each_kernel(const Body body, std::int64_t count) {
   const std::int64_t i = std::int64_t{blockIdx.x} * each_threads + threadIdx.x;
   if (i < count) body(i);
 }
 
 template <class Body>
-__global__ void __launch_bounds__(most_threads) blocks_kernel(const Body body) {
+__global__ void __launch_bounds__(most_threads, resident_blocks) blocks_kernel(const Body body) {
   extern __shared__ __align__(16) std::byte shared[];
   typename Body::State state{};
   const Position at{blockIdx.x, static_cast<int>(threadIdx.x), shared};

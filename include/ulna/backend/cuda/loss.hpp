@@ -204,7 +204,8 @@ struct DiceGradient {
   }
   ULNA_HOST_DEVICE void operator()(std::int64_t q) const {
     const int channels = x.shape.channels;
-    const float* const record = records + (dice.per_sample ? q / x.pixels() : 0) * (1 + 3 * channels);
+    const float* const record =
+        records + (dice.per_sample ? divide(q, static_cast<int>(x.pixels())).quotient : 0) * (1 + 3 * channels);
     const Probabilities<T> probability(row_of(x, q), channels);
     T* const to = row_of(dx, q);
     const float label = *row_of(labels, q);

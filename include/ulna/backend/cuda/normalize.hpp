@@ -15,21 +15,19 @@ namespace bodies {
 /// each sample.
 struct Statistics {
   const float* records;
-  std::int64_t pixels;
-  int channels;
-  int groups;
+  int pixels, channels, groups;
   bool over_batch;
   float epsilon;
 
   Statistics(const Node& node, const Tensor<float>& moments, const Shape& x)
       : records(moments.data),
-        pixels(x.pixels()),
+        pixels(static_cast<int>(x.pixels())),
         channels(x.channels),
         groups(node.norm.groups),
         over_batch(node.norm.over_batch),
         epsilon(node.norm.epsilon) {}
 
-  ULNA_HOST_DEVICE std::int64_t record(std::int64_t q) const { return over_batch ? 0 : q / pixels; }
+  ULNA_HOST_DEVICE std::int64_t record(std::int64_t q) const { return over_batch ? 0 : divide(q, pixels).quotient; }
   ULNA_HOST_DEVICE int group(int c) const { return groups == channels ? c : c / (channels / groups); }
 
   struct Of {

@@ -50,15 +50,17 @@ struct Dropout {
   const RunState* run;
   float rate;
   std::uint32_t stream;
-  std::int64_t pixels;
-  int channels;
+  int pixels, channels;
 
   ULNA_HOST_DEVICE float operator()(std::int64_t q, int c, float x) const {
-    const std::int64_t n = q / pixels;
-    const auto e = static_cast<std::uint64_t>((q - n * pixels) * channels + c);
-    const auto bits = philox({static_cast<std::uint32_t>(e / 4), static_cast<std::uint32_t>(n), stream,
+    const Quotient at = divide(q, pixels);
+    const auto e = static_cast<std::uint64_t>(std::int64_t{at.remainder} * channels + c);
+    const auto four = philox({static_cast<std::uint32_t>(e / 4), static_cast<std::uint32_t>(at.quotient), stream,
                               static_cast<std::uint32_t>(run->step)},
-                             run->seed)[e % 4];
+                             run->seed);
+    const std::uint32_t low = e % 2 == 0 ? four[0] : four[1];  // not four[e % 4]: registers have no addresses
+    const std::uint32_t high = e % 2 == 0 ? four[2] : four[3];
+    const std::uint32_t bits = e % 4 < 2 ? low : high;
     const bool dropped = static_cast<float>(bits >> 8) * 0x1p-24f < rate;
     return dropped ? 0.0f : x * (1.0f / (1.0f - rate));
   }
@@ -109,10 +111,9 @@ struct ChannelDot {
 
 struct AddEmbedding {
   const float* table;  ///< [pixel][channel]
-  std::int64_t pixels;
-  int channels;
+  int pixels, channels;
   ULNA_HOST_DEVICE float operator()(std::int64_t q, int c, float x) const {
-    return x + table[q % pixels * channels + c];
+    return x + table[std::int64_t{divide(q, pixels).remainder} * channels + c];
   }
 };
 
@@ -156,8 +157,8 @@ void softmax_gradient(const Execution& on, const Call<T>& call) {
 
 template <class Execution, class T>
 void dropout(const Execution& on, const Call<T>& call) {
-  const bodies::Dropout f{on.run, call.node->rate, static_cast<std::uint32_t>(call.node->begin), call.output.pixels(),
-                          call.output.shape.channels};
+  const bodies::Dropout f{on.run, call.node->rate, static_cast<std::uint32_t>(call.node->begin),
+                          static_cast<int>(call.output.pixels()), call.output.shape.channels};
   map_elements(on, "dropout", f, call.output, call.input[0]);
 }
 
@@ -187,7 +188,7 @@ void channel_dot(const Execution& on, const Call<T>& call) {
 template <class Execution, class T>
 void add_embedding(const Execution& on, const Call<T>& call) {
   const Tensor<T>& x = call.input[0];
-  const bodies::AddEmbedding f{held_as<float>(call.input[1]).data, x.pixels(), x.shape.channels};
+  const bodies::AddEmbedding f{held_as<float>(call.input[1]).data, static_cast<int>(x.pixels()), x.shape.channels};
   map_elements(on, "add_embedding", f, call.output, x);
 }
 

@@ -53,7 +53,7 @@ struct MaxPool {
   Window window;
   ULNA_HOST_DEVICE void operator()(const Element& e) const {
     float largest = -INFINITY;
-    for_each_tap(window, position_of(e.pixel, y.shape.extent()), x.shape.extent(), [&](std::int64_t q) {
+    for_each_tap(window, position_of(e.pixel, y.shape.extent()), x.shape.extent(), [&](int q) {
       const auto v = static_cast<float>(x.pixel(e.sample, q)[e.channel]);
       largest = v > largest ? v : largest;
     });
@@ -69,9 +69,9 @@ struct MaxPoolGradient {
     const Extent box = x.shape.extent();
     float sum = 0.0f;
     for_each_window_around(window, position_of(e.pixel, box), dy.shape.extent(), [&](Extent p) {
-      std::int64_t best = -1;
+      int best = -1;
       float largest = 0.0f;
-      for_each_tap(window, p, box, [&](std::int64_t q) {
+      for_each_tap(window, p, box, [&](int q) {
         const auto v = static_cast<float>(x.pixel(e.sample, q)[e.channel]);
         if (best >= 0 && !(v > largest)) return;
         best = q;
@@ -90,7 +90,7 @@ struct AveragePool {
   ULNA_HOST_DEVICE void operator()(const Element& e) const {
     float sum = 0.0f;
     for_each_tap(window, position_of(e.pixel, y.shape.extent()), x.shape.extent(),
-                 [&](std::int64_t q) { sum += static_cast<float>(x.pixel(e.sample, q)[e.channel]); });
+                 [&](int q) { sum += static_cast<float>(x.pixel(e.sample, q)[e.channel]); });
     y.pixel(e.sample, e.pixel)[e.channel] = static_cast<T>(sum / static_cast<float>(window.taps()));
   }
 };

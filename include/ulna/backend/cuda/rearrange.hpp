@@ -46,19 +46,14 @@ struct Pad {
   }
 };
 
-/// The positions of a padded axis that may show one pixel: itself, and its mirror images before and after.
-struct Shown {
-  int at[3];
-  int count = 0;
-};
-constexpr Shown shown_at(int q, int before, int size, int padded, Border border) {
-  Shown s{};
-  const int candidates[3] = {q + before, before - q, before + 2 * (size - 1) - q};
-  const bool mirrored = border == Border::reflect;
-  s.at[s.count++] = candidates[0];
-  if (mirrored && q > 0 && candidates[1] >= 0) s.at[s.count++] = candidates[1];
-  if (mirrored && q < size - 1 && candidates[2] < padded) s.at[s.count++] = candidates[2];
-  return s;
+/// Where a padded axis shows pixel q of an axis of `size`: itself (0), mirrored before (1) or behind (2); -1: not
+/// there.
+constexpr int shown_at(int image, int q, int before, int size, int padded, Border border) {
+  if (image == 0) return q + before;
+  if (border == Border::zero) return -1;
+  if (image == 1) return q > 0 ? before - q : -1;
+  const int p = before + 2 * (size - 1) - q;
+  return q < size - 1 && p < padded ? p : -1;
 }
 
 template <class T>
@@ -70,14 +65,17 @@ struct PadGradient {
     const Extent box = dx.shape.extent();
     const Extent padded = dy.shape.extent();
     const Extent q = position_of(e.pixel, box);
-    const Shown z = shown_at(q.depth, before.depth, box.depth, padded.depth, border);
-    const Shown y = shown_at(q.height, before.height, box.height, padded.height, border);
-    const Shown x = shown_at(q.width, before.width, box.width, padded.width, border);
     float sum = 0.0f;
-    for (int i = 0; i < z.count; ++i)
-      for (int j = 0; j < y.count; ++j)
-        for (int k = 0; k < x.count; ++k)
-          sum += static_cast<float>(dy.pixel(e.sample, index_of({z.at[i], y.at[j], x.at[k]}, padded))[e.channel]);
+    for (int i = 0; i < 3; ++i) {
+      const int z = shown_at(i, q.depth, before.depth, box.depth, padded.depth, border);
+      for (int j = 0; j < 3 && z >= 0; ++j) {
+        const int y = shown_at(j, q.height, before.height, box.height, padded.height, border);
+        for (int k = 0; k < 3 && y >= 0; ++k) {
+          const int x = shown_at(k, q.width, before.width, box.width, padded.width, border);
+          if (x >= 0) sum += static_cast<float>(dy.pixel(e.sample, index_of({z, y, x}, padded))[e.channel]);
+        }
+      }
+    }
     dx.pixel(e.sample, e.pixel)[e.channel] = static_cast<T>(sum);
   }
 };

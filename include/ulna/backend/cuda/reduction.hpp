@@ -25,7 +25,7 @@ struct ReductionShape {
   std::int64_t chunk_length = 1;  ///< terms of a column that one block sums
   std::int64_t chunks = 1;
 
-  constexpr std::int64_t tiles() const { return (columns + width - 1) / width; }
+  constexpr int tiles() const { return (columns + width - 1) / width; }
   constexpr std::int64_t blocks() const { return records * chunks * tiles(); }
   constexpr int threads() const { return width * lanes; }
 
@@ -71,11 +71,12 @@ struct ReductionBody {
   }
 
   ULNA_HOST_DEVICE void operator()(int phase, const Position& at, State&) const {
-    const std::int64_t tile = at.block % shape.tiles();
-    const std::int64_t chunk = at.block / shape.tiles() % shape.chunks;
-    const std::int64_t record = at.block / shape.tiles() / shape.chunks;
+    const Quotient tile = divide(at.block, shape.tiles());
+    const Quotient of_record = divide(tile.quotient, static_cast<int>(shape.chunks));
+    const std::int64_t record = of_record.quotient;
+    const std::int64_t chunk = of_record.remainder;
     const int lane = at.thread / shape.width;
-    const int column = static_cast<int>(tile) * shape.width + at.thread % shape.width;
+    const int column = tile.remainder * shape.width + at.thread % shape.width;
     Sums* const mine = at.shared_as<Sums>() + at.thread;
     const int joined = shape.lanes >> phase;  // lanes that still hold a sum
     if (phase == 0) {

@@ -19,7 +19,7 @@ class bf16 {
   explicit constexpr bf16(T x) : bits_(rounded(static_cast<float>(x))) {}
 
   static constexpr bf16 from_bits(std::uint16_t bits) {
-    bf16 x;
+    bf16 x{};
     x.bits_ = bits;
     return x;
   }
@@ -37,7 +37,7 @@ class bf16 {
     return static_cast<std::uint16_t>(r >> 16);
   }
 
-  std::uint16_t bits_ = 0;
+  std::uint16_t bits_;
 };
 
 static_assert(sizeof(bf16) == 2 && alignof(bf16) == 2);

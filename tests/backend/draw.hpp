@@ -104,12 +104,14 @@ class Draw {
   Value labels(Value logits) {
     const Value v = b.input(shape_of(1, b.shape(logits).extent()));
     label_leaves.push_back(v.id);
+    b.graph.labels = v.id;
     return v;
   }
   Value maybe_weights(Value logits) {
     if (coin()) return {};
     const Value v = b.input(shape_of(1, b.shape(logits).extent()));
     weight_leaves.push_back(v.id);
+    b.graph.pixel_weights = v.id;
     return v;
   }
 
@@ -121,7 +123,8 @@ class Draw {
     return y;
   }
 
-  /// Values of all leaves, exact in float.
+  /// Values of all leaves, exact in T and in float.
+  template <class T = float>
   std::vector<Values> leaves() {
     std::vector<Values> values(static_cast<std::size_t>(b.graph.nodes.size()));
     for (int id = 0; id < b.graph.nodes.size(); ++id) {
@@ -129,7 +132,7 @@ class Draw {
       if (!is_leaf(n.op)) continue;
       Values& v = values[static_cast<std::size_t>(id)];
       v.resize(size_of(n, batch));
-      for (double& x : v) x = static_cast<double>(leaf_value(n, id));
+      for (double& x : v) x = static_cast<double>(static_cast<T>(leaf_value(n, id)));
     }
     return values;
   }

@@ -11,12 +11,14 @@
 #include <concepts>
 #include <cstring>
 #include <limits>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "ulna/backend/eigen/eigen.hpp"
 #include "ulna/op/ops.hpp"
+#include "ulna/runtime/precision.hpp"
 
 namespace ulna::conformance {
 
@@ -24,8 +26,8 @@ namespace ulna::conformance {
 using Values = std::vector<double>;
 
 inline bool is_image(const Node& n) {
-  return n.per_sample && n.op != Op::moments && n.op != Op::normalize_gradient_sums &&
-         n.op != Op::layer_norm_sums && n.op != Op::soft_dice;
+  return n.per_sample && n.op != Op::moments && n.op != Op::normalize_gradient_sums && n.op != Op::layer_norm_sums &&
+         n.op != Op::soft_dice;
 }
 inline std::size_t size_of(const Node& n, int batch) {
   return static_cast<std::size_t>(n.shape.size()) * static_cast<std::size_t>(n.per_sample ? batch : 1);
@@ -81,6 +83,28 @@ class Operand {
   Layout layout_;
   std::ptrdiff_t stride_ = 0;
   std::vector<T> memory_;
+};
+
+/// An operand in the type that backend B keeps it in.
+template <class B>
+class Held {
+  using T = typename B::Element;
+  using M = MasterOf<B>;
+
+ public:
+  Held(bool activation, const Node& n, int batch, const Values& values, Layout layout) {
+    if (activation)
+      element_.emplace(n, batch, values, layout);
+    else
+      master_.emplace(n, batch, values, layout);
+  }
+  Tensor<T> tensor() { return element_ ? element_->tensor() : held_as<T>(master_->tensor()); }
+  Values values() { return element_ ? element_->values() : master_->values(); }
+  bool surroundings_kept() { return element_ ? element_->surroundings_kept() : master_->surroundings_kept(); }
+
+ private:
+  std::optional<Operand<T>> element_;
+  std::optional<Operand<M>> master_;
 };
 
 /// Dispatches on a run-time op.
@@ -139,15 +163,15 @@ template <Backend B>
 Outcome run_node(B& backend, const Graph<>& graph, const Node& node, const std::vector<Values>& values,
                  const Conditions& with) {
   using T = typename B::Element;
-  std::vector<Operand<T>> operands;
+  std::vector<Held<B>> operands;
   for (int i = 0; i < node.inputs(); ++i) {
     const int id = node.input[static_cast<std::size_t>(i)];
     const Node& producer = graph.nodes[id];
-    operands.emplace_back(producer, with.batch, values[static_cast<std::size_t>(id)],
+    operands.emplace_back(is_activation(graph, id), producer, with.batch, values[static_cast<std::size_t>(id)],
                           draw_layout(producer, with.layout_seed, i));
   }
   operands.emplace_back(
-      node, with.batch, with.prior,
+      is_activation(node), node, with.batch, with.prior,
       draw_layout(with.in_place ? graph.input(node, 0) : node, with.layout_seed, with.in_place ? 0 : max_inputs));
 
   Call<T> call;
@@ -191,9 +215,10 @@ inline Values slice_of(const Node& from, const Node& slice, const Values& x) {
   return y;
 }
 
-/// Computes nodes [0, end) in order with Eigen<double>; leaves hold their values already. With `as_float` every result
-/// is rounded to float, so that float backends can be given exactly the same inputs, node by node.
-inline void evaluate(const Graph<>& graph, std::vector<Values>& values, int end, int batch, bool as_float) {
+/// Computes nodes [0, end) in order with Eigen<double>; leaves hold their values already. With `rounded` every result
+/// is rounded to T, so that backends of T can be given exactly the same inputs, node by node.
+template <class T = float>
+void evaluate(const Graph<>& graph, std::vector<Values>& values, int end, int batch, bool rounded) {
   cpu::Eigen<double> reference;
   values.resize(static_cast<std::size_t>(graph.nodes.size()));
   std::array<int, parameter_capacity> gradient_node{};  // the node that wrote a parameter's gradient so far
@@ -210,8 +235,8 @@ inline void evaluate(const Graph<>& graph, std::vector<Values>& values, int end,
     if (n.accumulate) with.prior = values[static_cast<std::size_t>(gradient_node[p])];
     if (n.gradient_of >= 0) gradient_node[p] = id;
     y = run_node(reference, graph, n, values, with).output;
-    if (as_float)
-      for (double& v : y) v = static_cast<double>(static_cast<float>(v));
+    if (rounded)
+      for (double& v : y) v = static_cast<double>(static_cast<T>(v));
   }
 }
 

@@ -64,8 +64,8 @@ TEST_CASE_TEMPLATE_DEFINE("a pixel's bits do not depend on where it lies", B, po
       CAPTURE(variant);
       Value y;
       const auto d = drawn(op, variant, y);
-      std::vector<Values> values = d->leaves();
-      evaluate(d->b.graph, values, d->b.graph.nodes.size(), d->batch, true);
+      std::vector<Values> values = d->leaves<typename B::Element>();
+      evaluate<typename B::Element>(d->b.graph, values, d->b.graph.nodes.size(), d->batch, true);
       const Node node = d->b.graph.node(y);
       if (!is_local(node)) continue;
       local = true;

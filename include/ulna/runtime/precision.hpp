@@ -10,9 +10,7 @@ namespace ulna {
 
 /// Whether a node's output is an image of activations, or a gradient of one: a backend's Element. Everything else (see
 /// MasterOf) is its Master.
-constexpr bool is_activation(const auto& graph, int id) {
-  if (id == graph.labels || id == graph.pixel_weights) return false;
-  const Node& n = graph.nodes[id];
+constexpr bool is_activation(const Node& n) {
   switch (n.op) {
     case Op::moments:
     case Op::normalize_gradient_sums:
@@ -22,6 +20,10 @@ constexpr bool is_activation(const auto& graph, int id) {
     default:
       return n.per_sample;
   }
+}
+/// The same of labels and pixel weights too, which are leaves like the image.
+constexpr bool is_activation(const auto& graph, int id) {
+  return id != graph.labels && id != graph.pixel_weights && is_activation(graph.nodes[id]);
 }
 
 /// Memory for the arena's values that are no activations, beside an arena of smaller elements.

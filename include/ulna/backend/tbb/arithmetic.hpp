@@ -2,7 +2,11 @@
 // How convolutions are computed: a template argument of `cpu::Tbb`.
 #pragma once
 
+#include <type_traits>
+
 #include "ulna/backend/tbb/convolution.hpp"
+#include "ulna/backend/tbb/pair_convolution.hpp"
+#include "ulna/backend/tbb/pair_weight_gradient.hpp"
 #include "ulna/backend/tbb/weight_gradient.hpp"
 #include "ulna/backend/tbb/winograd.hpp"
 #include "ulna/backend/tbb/winograd_weight_gradient.hpp"
@@ -25,30 +29,46 @@ struct Winograd {
   static bool winograd(const Call<float>& call) { return ulna::winograd::chosen(call); }
 };
 
+/// What `cpu::Tbb<T>` uses when nothing is said.
+template <class T>
+using Default = std::conditional_t<std::is_same_v<T, bf16>, Direct, Winograd>;
+
 }  // namespace ulna::arithmetic
 
 namespace ulna::tbb_kernels {
 
 /// Op::convolution and Op::transposed_convolution.
-template <class Arithmetic, class Isa>
-void convolution_by(const Call<float>& call) {
-  Arithmetic::winograd(call) ? winograd::convolution<Isa>(call) : convolution<Isa>(call);
+template <class Arithmetic, class Isa, class T>
+void convolution_by(const Call<T>& call) {
+  if constexpr (std::is_same_v<T, bf16>)
+    pair_convolution<Isa>(call);
+  else
+    Arithmetic::winograd(call) ? winograd::convolution<Isa>(call) : convolution<Isa>(call);
 }
-template <class Arithmetic, class Isa>
-std::size_t convolution_by_scratch_bytes(const Call<float>& call, int threads) {
-  return Arithmetic::winograd(call) ? winograd::convolution_scratch_bytes<Isa>(call, threads)
-                                    : convolution_scratch_bytes<Isa>(call, threads);
+template <class Arithmetic, class Isa, class T>
+std::size_t convolution_by_scratch_bytes(const Call<T>& call, int threads) {
+  if constexpr (std::is_same_v<T, bf16>)
+    return pair_convolution_scratch_bytes<Isa>(call, threads);
+  else
+    return Arithmetic::winograd(call) ? winograd::convolution_scratch_bytes<Isa>(call, threads)
+                                      : convolution_scratch_bytes<Isa>(call, threads);
 }
 
 /// Op::convolution_weight_gradient.
-template <class Arithmetic, class Isa>
-void weight_gradient_by(const Call<float>& call) {
-  Arithmetic::winograd(call) ? winograd::weight_gradient<Isa>(call) : convolution_weight_gradient<Isa>(call);
+template <class Arithmetic, class Isa, class T>
+void weight_gradient_by(const Call<T>& call) {
+  if constexpr (std::is_same_v<T, bf16>)
+    pair_weight_gradient<Isa>(call);
+  else
+    Arithmetic::winograd(call) ? winograd::weight_gradient<Isa>(call) : convolution_weight_gradient<Isa>(call);
 }
-template <class Arithmetic, class Isa>
-std::size_t weight_gradient_by_scratch_bytes(const Call<float>& call, int threads) {
-  return Arithmetic::winograd(call) ? winograd::weight_gradient_scratch_bytes<Isa>(call, threads)
-                                    : convolution_weight_gradient_scratch_bytes<Isa>(call, threads);
+template <class Arithmetic, class Isa, class T>
+std::size_t weight_gradient_by_scratch_bytes(const Call<T>& call, int threads) {
+  if constexpr (std::is_same_v<T, bf16>)
+    return pair_weight_gradient_scratch_bytes<Isa>(call, threads);
+  else
+    return Arithmetic::winograd(call) ? winograd::weight_gradient_scratch_bytes<Isa>(call, threads)
+                                      : convolution_weight_gradient_scratch_bytes<Isa>(call, threads);
 }
 
 }  // namespace ulna::tbb_kernels

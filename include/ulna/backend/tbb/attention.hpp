@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <type_traits>
 
 #include "ulna/backend/tbb/matrix_product.hpp"
 #include "ulna/backend/tbb/parallel.hpp"
@@ -31,8 +32,10 @@ struct AttentionPlan {
   int blocks;   ///< of queries
   int parts;    ///< tasks that share the blocks of a head when nothing is summed over queries
   float scale;
+  int widened;  ///< copies of all tokens of a head as floats, where they are bf16
 
-  AttentionPlan(const Call<float>& call, const Tensor<float>& q)
+  template <class T>
+  AttentionPlan(const Call<T>& call, const Tensor<T>& q)
       : batch(q.batch),
         heads(call.node->heads),
         tokens(static_cast<int>(q.pixels())),
@@ -41,14 +44,15 @@ struct AttentionPlan {
         queries(std::min(most_queries, whole_vectors(tokens))),
         blocks((tokens + queries - 1) / queries),
         parts(std::clamp(64 / (batch * heads), 1, blocks)),
-        scale(static_cast<float>(1.0 / std::sqrt(static_cast<double>(size)))) {}
+        scale(static_cast<float>(1.0 / std::sqrt(static_cast<double>(size)))),
+        widened(std::is_same_v<T, float> ? 0 : 1) {}
 
   std::ptrdiff_t panel() const { return std::ptrdiff_t{whole_vectors(size)} * queries; }  ///< queries of a head
   std::ptrdiff_t scores() const { return std::ptrdiff_t{tokens} * queries; }
   std::ptrdiff_t all() const { return std::ptrdiff_t{tokens} * lanes; }  ///< tokens of a head
 
-  std::size_t forward_bytes() const { return floats(2 * panel() + scores() + all() + queries); }
-  std::size_t backward_bytes() const { return floats(5 * panel() + 2 * scores() + 3 * all()); }
+  std::size_t forward_bytes() const { return floats(2 * panel() + scores() + (1 + widened) * all() + queries); }
+  std::size_t backward_bytes() const { return floats(5 * panel() + 2 * scores() + (3 + widened) * all()); }
 
  private:
   static constexpr int whole_vectors(int n) { return (n + W - 1) / W * W; }
@@ -58,13 +62,13 @@ struct AttentionPlan {
 namespace detail {
 
 /// One thread's work on a head of a sample.
-template <class Isa>
+template <class Isa, class T>
 class AttentionTask {
   using V = FloatVec<Isa>;
   static constexpr int W = Isa::width;
 
  public:
-  AttentionTask(const Call<float>& call, const AttentionPlan<Isa>& plan, float* scratch)
+  AttentionTask(const Call<T>& call, const AttentionPlan<Isa>& plan, float* scratch)
       : call_(call), plan_(plan), free_(scratch) {}
 
   /// y of some blocks of queries of a head.
@@ -75,11 +79,12 @@ class AttentionTask {
     float* scores = take(plan_.scores());
     float* values = take(plan_.all());
     float* inverse = take(plan_.queries);
+    const Matrix keys = as_matrix(call_.input[1], take(plan_.widened * plan_.all()));
     pack_rows(call_.input[2], 0, plan_.tokens, values);
     for (auto block = blocks.begin; block < blocks.end; ++block) {
       choose(static_cast<int>(block));
       pack_columns(call_.input[0], q_columns);
-      score(call_.input[1], q_columns, scores);
+      score(keys, q_columns, scores);
       for (int l = 0; l < vector_count_; l += W) {
         const V sum = exp_of_scores(scores + l);
         (V::broadcast(1.0f) / sum).store(inverse + l);
@@ -98,10 +103,10 @@ class AttentionTask {
   /// dq, dk and dv of a head.
   void backward(int sample, int head) {
     locate(sample, head);
-    const Tensor<float>& dy = call_.input[0];
-    const Tensor<float>& q = call_.input[1];
-    const Tensor<float>& k = call_.input[2];
-    const Tensor<float>& v = call_.input[3];
+    const Tensor<T>& dy = call_.input[0];
+    const Tensor<T>& q = call_.input[1];
+    const Tensor<T>& k = call_.input[2];
+    const Tensor<T>& v = call_.input[3];
     float* q_columns = take(plan_.panel());
     float* q_rows = take(plan_.panel());
     float* dy_columns = take(plan_.panel());
@@ -112,6 +117,7 @@ class AttentionTask {
     float* keys = take(plan_.all());
     float* dk = take(plan_.all());
     float* dv = take(plan_.all());
+    const Matrix values = as_matrix(v, take(plan_.widened * plan_.all()));
     pack_rows(k, 0, plan_.tokens, keys);
     for (int block = 0; block < plan_.blocks; ++block) {
       choose(block);
@@ -119,8 +125,8 @@ class AttentionTask {
       pack_columns(dy, dy_columns);
       pack_rows(q, first_, count_, q_rows);
       pack_rows(dy, first_, count_, dy_rows);
-      score(k, q_columns, p);
-      score(v, dy_columns, ds);
+      score({keys, plan_.lanes, 1}, q_columns, p);
+      score(values, dy_columns, ds);
       for (int l = 0; l < vector_count_; l += W) softmax_backward(p + l, ds + l);
       multiply<Isa, false>({ds, 1, plan_.queries}, keys, plan_.lanes, plan_.tokens, dq, plan_.lanes, count_,
                            plan_.lanes, false);
@@ -153,8 +159,8 @@ class AttentionTask {
   }
 
   /// Tokens of the head as [token][channel], zeros up to whole vectors.
-  void pack_rows(const Tensor<float>& x, int first, int count, float* to) const {
-    const float* from = x.pixel(sample_, first) + channel_;
+  void pack_rows(const Tensor<T>& x, int first, int count, float* to) const {
+    const T* from = x.pixel(sample_, first) + channel_;
     for (int i = 0; i < count; ++i, from += x.pixel_stride, to += plan_.lanes) {
       int c = 0;
       for (; c + W <= plan_.size; c += W) V::load(from + c).store(to + c);
@@ -162,17 +168,27 @@ class AttentionTask {
     }
   }
   /// The block's tokens as [channel][token].
-  void pack_columns(const Tensor<float>& x, float* to) const {
+  void pack_columns(const Tensor<T>& x, float* to) const {
     for (int c = 0; c < plan_.size; ++c) V::zero().store(to + std::ptrdiff_t{c} * plan_.queries + vector_count_ - W);
     transpose<Isa>(x.pixel(sample_, first_) + channel_, x.pixel_stride, count_, plan_.size, to, plan_.queries);
   }
-  void write(const float* from, int count, float* to) const {
+  void write(const float* from, int count, T* to) const {
     copy_pixels<Isa>(from, plan_.lanes, to, call_.output.pixel_stride, count, plan_.size);
   }
 
+  /// The tokens of the head, where they lie if they are floats, else copied to `room`.
+  Matrix as_matrix(const Tensor<T>& x, [[maybe_unused]] float* room) const {
+    if constexpr (std::is_same_v<T, float>) {
+      return {x.sample(sample_) + channel_, x.pixel_stride, 1};
+    } else {
+      pack_rows(x, 0, plan_.tokens, room);
+      return {room, plan_.lanes, 1};
+    }
+  }
+
   /// scores[j][i] = x[j] . columns[i]
-  void score(const Tensor<float>& x, const float* columns, float* scores) const {
-    multiply<Isa, true>({x.sample(sample_) + channel_, x.pixel_stride, 1}, columns, plan_.queries, plan_.size, scores,
+  void score(const Matrix& x, const float* columns, float* scores) const {
+    multiply<Isa, true>(x, columns, plan_.queries, plan_.size, scores,
                         plan_.queries, plan_.tokens, vector_count_, false);
   }
 
@@ -204,7 +220,7 @@ class AttentionTask {
     }
   }
 
-  const Call<float>& call_;
+  const Call<T>& call_;
   const AttentionPlan<Isa>& plan_;
   float* free_;
   int sample_ = 0, channel_ = 0;
@@ -215,35 +231,35 @@ class AttentionTask {
 }  // namespace detail
 
 /// y[i] = sum_j P[i][j] v[j]
-template <class Isa>
-void attention(const Call<float>& call) {
+template <class Isa, class T = float>
+void attention(const Call<T>& call) {
   const AttentionPlan<Isa> plan(call, call.input[0]);
   parallel_tasks<Isa>(plan.batch * plan.heads * plan.parts, [&](int task) {
-    detail::AttentionTask<Isa> worker(call, plan,
+    detail::AttentionTask<Isa, T> worker(call, plan,
                                       scratch_piece<float>(call.scratch, 0, plan.forward_bytes(), thread_slot()));
     const int head = task / plan.parts;
     worker.forward(head / plan.heads, head % plan.heads, part_of(plan.blocks, plan.parts, task % plan.parts));
   });
 }
 
-template <class Isa>
-std::size_t attention_bytes(const Call<float>& call, int threads) {
+template <class Isa, class T = float>
+std::size_t attention_bytes(const Call<T>& call, int threads) {
   return AttentionPlan<Isa>(call, call.input[0]).forward_bytes() * static_cast<std::size_t>(threads);
 }
 
 /// dq, dk, dv side by side. A head is one task: its dk and dv are sums over all queries.
-template <class Isa>
-void attention_gradient(const Call<float>& call) {
+template <class Isa, class T = float>
+void attention_gradient(const Call<T>& call) {
   const AttentionPlan<Isa> plan(call, call.input[1]);
   parallel_tasks<Isa>(plan.batch * plan.heads, [&](int task) {
-    detail::AttentionTask<Isa> worker(call, plan,
+    detail::AttentionTask<Isa, T> worker(call, plan,
                                       scratch_piece<float>(call.scratch, 0, plan.backward_bytes(), thread_slot()));
     worker.backward(task / plan.heads, task % plan.heads);
   });
 }
 
-template <class Isa>
-std::size_t attention_gradient_bytes(const Call<float>& call, int threads) {
+template <class Isa, class T = float>
+std::size_t attention_gradient_bytes(const Call<T>& call, int threads) {
   return AttentionPlan<Isa>(call, call.input[1]).backward_bytes() * static_cast<std::size_t>(threads);
 }
 

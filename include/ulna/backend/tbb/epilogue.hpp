@@ -21,7 +21,8 @@ struct Epilogue {
   bool identity() const { return bias == nullptr && activation == Activation::none; }
 
   /// to[p to_step + k] = act(from[p from_step + k] + bias[k]); `from` has whole vectors, `to` may be the same block.
-  void finish(const float* from, std::ptrdiff_t from_step, float* to, std::ptrdiff_t to_step, int pixels,
+  template <class T>
+  void finish(const float* from, std::ptrdiff_t from_step, T* to, std::ptrdiff_t to_step, int pixels,
               int channels) const {
     for (int k = 0; k < channels; k += V::width) {
       const int n = channels - k;

@@ -51,8 +51,8 @@ struct PixelMoments {
   float mean, inverse;  ///< inverse = 1 / sqrt(variance + epsilon)
 };
 
-template <class Isa>
-[[gnu::always_inline]] inline PixelMoments pixel_moments(const float* x, int channels, float epsilon) {
+template <class Isa, class T>
+[[gnu::always_inline]] inline PixelMoments pixel_moments(const T* x, int channels, float epsilon) {
   const auto [sum] = sum_over_channels<Isa, 1>(
       channels, [x](auto vec, int c, auto* term)
                     __attribute__((always_inline)) { term[0] = decltype(vec)::load(x + c); });
@@ -67,16 +67,16 @@ template <class Isa>
 }
 
 /// y = gamma xh + beta
-template <class Isa>
-void layer_norm(const Call<float>& call) {
-  const Tensor<float>& x = call.input[0];
-  const float* gamma = call.input[1].data;
-  const float* beta = call.input[2].data;
+template <class Isa, class T = float>
+void layer_norm(const Call<T>& call) {
+  const Tensor<T>& x = call.input[0];
+  const float* gamma = held_as<float>(call.input[1]).data;
+  const float* beta = held_as<float>(call.input[2]).data;
   const int channels = x.shape.channels;
   for_each_block<Isa>(call.output, [&](int n, Range pixels) {
     for (std::ptrdiff_t p = pixels.begin; p < pixels.end; ++p) {
-      const float* from = x.pixel(n, p);
-      float* to = call.output.pixel(n, p);
+      const T* from = x.pixel(n, p);
+      T* to = call.output.pixel(n, p);
       const PixelMoments m = pixel_moments<Isa>(from, channels, call.node->norm.epsilon);
       for_channels<Isa::width>(
           channels, [&](auto vec, int c) __attribute__((always_inline)) {
@@ -89,17 +89,17 @@ void layer_norm(const Call<float>& call) {
 }
 
 /// dx = (g - mean(g) - xh mean(g xh)) / sqrt(variance + epsilon), g = gamma dy
-template <class Isa>
-void layer_norm_gradient(const Call<float>& call) {
-  const Tensor<float>& dy = call.input[0];
-  const Tensor<float>& x = call.input[1];
-  const float* gamma = call.input[2].data;
+template <class Isa, class T = float>
+void layer_norm_gradient(const Call<T>& call) {
+  const Tensor<T>& dy = call.input[0];
+  const Tensor<T>& x = call.input[1];
+  const float* gamma = held_as<float>(call.input[2]).data;
   const int channels = x.shape.channels;
   for_each_block<Isa>(call.output, [&](int n, Range pixels) {
     for (std::ptrdiff_t p = pixels.begin; p < pixels.end; ++p) {
-      const float* from = x.pixel(n, p);
-      const float* slope = dy.pixel(n, p);
-      float* to = call.output.pixel(n, p);
+      const T* from = x.pixel(n, p);
+      const T* slope = dy.pixel(n, p);
+      T* to = call.output.pixel(n, p);
       const PixelMoments m = pixel_moments<Isa>(from, channels, call.node->norm.epsilon);
       const auto [sum, product] = sum_over_channels<Isa, 2>(
           channels, [&](auto vec, int c, auto* term) __attribute__((always_inline)) {
@@ -121,21 +121,22 @@ void layer_norm_gradient(const Call<float>& call) {
 }
 
 /// Room for the sums of every task of layer_norm_sums.
-template <class Isa>
-std::size_t layer_norm_sums_bytes(const Call<float>& call) {
-  const Tensor<float>& x = call.input[1];
+template <class Isa, class T = float>
+std::size_t layer_norm_sums_bytes(const Call<T>& call) {
+  const Tensor<T>& x = call.input[1];
   return aligned_bytes(sizeof(double) * 2 * static_cast<std::size_t>(x.shape.channels) *
                        static_cast<std::size_t>(reduction_parts(x.shape) * x.batch));
 }
 
 /// record {2 C}: sum dy, then sum dy xh, over the pixels of each sample
-template <class Isa>
-void layer_norm_sums(const Call<float>& call) {
+template <class Isa, class T = float>
+void layer_norm_sums(const Call<T>& call) {
   constexpr int at_once = 16;  // pixels summed in registers before their sums are added in double
-  const Tensor<float>& dy = call.input[0];
-  const Tensor<float>& x = call.input[1];
+  const Tensor<T>& dy = call.input[0];
+  const Tensor<T>& x = call.input[1];
   const int channels = x.shape.channels;
   const int parts = reduction_parts(x.shape);
+  const Tensor<float> records = held_as<float>(call.output);
   double* partial = reinterpret_cast<double*>(call.scratch.data());
   const auto sums_of = [&](int n, int part) { return partial + (std::ptrdiff_t{n} * parts + part) * 2 * channels; };
   parallel_tasks<Isa>(x.batch * parts, [&](int task) {
@@ -170,7 +171,7 @@ void layer_norm_sums(const Call<float>& call) {
     for (int c = 0; c < 2 * channels; ++c) {
       double sum = 0;
       for (int part = 0; part < parts; ++part) sum += sums_of(n, part)[c];
-      call.output.sample(n)[c] = static_cast<float>(sum);
+      records.sample(n)[c] = static_cast<float>(sum);
     }
 }
 

@@ -15,9 +15,9 @@ namespace ulna::tbb_kernels {
 [[gnu::always_inline]] inline int loss_parts(const Shape& logits) { return fixed_parts(logits.pixels(), 4096, 64); }
 
 /// A pixel buffer for each thread, then `sums` doubles for each part.
-template <class Isa>
-std::size_t loss_bytes(const Call<float>& call, int threads, int sums) {
-  const Tensor<float>& x = call.input[0];
+template <class Isa, class T = float>
+std::size_t loss_bytes(const Call<T>& call, int threads, int sums) {
+  const Tensor<T>& x = call.input[0];
   const std::size_t buffer = sizeof(float) * static_cast<std::size_t>(std::max(1024, x.shape.channels));
   return aligned_bytes(buffer) * static_cast<std::size_t>(threads) +
          aligned_bytes(sizeof(double) * static_cast<std::size_t>(sums)) *
@@ -26,9 +26,9 @@ std::size_t loss_bytes(const Call<float>& call, int threads, int sums) {
 
 /// Calls add(sample, run, buffer, sums) for runs of pixels that fit the buffer, then finish(record, sums): once a
 /// sample, or once for the batch.
-template <class Isa, class F, class G>
-void sum_loss(const Call<float>& call, int sums, bool per_sample, const F& add, const G& finish) {
-  const Tensor<float>& x = call.input[0];
+template <class Isa, class T, class F, class G>
+void sum_loss(const Call<T>& call, int sums, bool per_sample, const F& add, const G& finish) {
+  const Tensor<T>& x = call.input[0];
   const int parts = loss_parts(x.shape);
   const int channels = x.shape.channels;
   const std::size_t buffer_bytes = sizeof(float) * static_cast<std::size_t>(std::max(1024, channels));
@@ -64,29 +64,30 @@ void sum_loss(const Call<float>& call, int sums, bool per_sample, const F& add, 
 }
 
 /// What a pixel's gradient is multiplied with, apart from its own weight.
-[[gnu::always_inline]] inline float gradient_scale(const Call<float>& call) {
-  const float total = call.input[2].data[1];
+template <class T>
+[[gnu::always_inline]] inline float gradient_scale(const Call<T>& call) {
+  const float total = held_as<float>(call.input[2]).data[1];
   return total > 0 ? call.node->rate / total : 0.0f;
 }
 
 // --- cross-entropy ---
 
 /// record {2} = (1 / W) sum w (log sum_k exp(x_k) - x_label), W
-template <class Isa>
-void cross_entropy(const Call<float>& call) {
-  const Tensor<float>& x = call.input[0];
-  const Tensor<float>& labels = call.input[1];
-  const Tensor<float>& weights = call.input[2];
+template <class Isa, class T = float>
+void cross_entropy(const Call<T>& call) {
+  const Tensor<T>& x = call.input[0];
+  const Tensor<float> labels = held_as<float>(call.input[1]);
+  const Tensor<float> weights = held_as<float>(call.input[2]);
   const int channels = x.shape.channels;
   const auto add = [&](int n, Range run, float* e, double* sums) {
-    exp_over_channels<Isa>({x.pixel(n, run.begin), x.pixel_stride}, {e, channels}, run.size(), channels);
+    exp_over_channels<Isa, T>({x.pixel(n, run.begin), x.pixel_stride}, {e, channels}, run.size(), channels);
     for (std::ptrdiff_t p = run.begin; p < run.end; ++p, e += channels) {
-      const float* logits = x.pixel(n, p);
+      const T* logits = x.pixel(n, p);
       float sum = 0;
       float top = logits[0];
       for (int c = 0; c < channels; ++c) {
         sum += e[c];
-        top = logits[c] > top ? logits[c] : top;
+        top = logits[c] > top ? static_cast<float>(logits[c]) : top;
       }
       const double weight = static_cast<double>(weight_at(weights, n, p));
       const auto label = static_cast<int>(*labels.pixel(n, p));
@@ -94,38 +95,40 @@ void cross_entropy(const Call<float>& call) {
       sums[1] += weight;
     }
   };
-  sum_loss<Isa>(call, 2, false, add, [&](int, const double* sums) { store_mean(call.output.data, sums); });
+  sum_loss<Isa>(call, 2, false, add,
+                [&](int, const double* sums) { store_mean(held_as<float>(call.output).data, sums); });
 }
 
 /// Inputs logits, labels, record, [weights]: dx_c = rate w / W (softmax_c - [c = label])
-template <class Isa>
-void cross_entropy_gradient(const Call<float>& call) {
-  const Tensor<float>& x = call.input[0];
-  const Tensor<float>& labels = call.input[1];
-  const Tensor<float>& weights = call.input[3];
-  const Tensor<float>& dx = call.output;
+template <class Isa, class T = float>
+void cross_entropy_gradient(const Call<T>& call) {
+  const Tensor<T>& x = call.input[0];
+  const Tensor<float> labels = held_as<float>(call.input[1]);
+  const Tensor<float> weights = held_as<float>(call.input[3]);
   const int channels = x.shape.channels;
   const float scale = gradient_scale(call);
-  for_each_run<Isa>(dx, [&](int n, Range run) {
-    softmax_pixels<Isa>({x.pixel(n, run.begin), x.pixel_stride}, {dx.pixel(n, run.begin), dx.pixel_stride}, run.size(),
-                        channels);
+  for_each_run<Isa>(call.output, [&](int n, Range run) {
+    const RunResult<Isa, T> result(call, n, run);
+    softmax_pixels<Isa, T>({x.pixel(n, run.begin), x.pixel_stride}, result.floats, run.size(), channels);
     for (std::ptrdiff_t p = run.begin; p < run.end; ++p) {
-      float* g = dx.pixel(n, p);
+      float* g = result.floats.pixel(p - run.begin);
       g[static_cast<int>(*labels.pixel(n, p))] -= 1.0f;
       const float weight = scale * weight_at(weights, n, p);
       for (int c = 0; c < channels; ++c) g[c] *= weight;
     }
+    result.finish();
   });
 }
 
 /// record {2} = (1 / W) sum w (max(x, 0) - x y + log(1 + exp(-|x|))), W
-template <class Isa>
-void binary_cross_entropy(const Call<float>& call) {
-  const Tensor<float>& x = call.input[0];
-  const Tensor<float>& labels = call.input[1];
-  const Tensor<float>& weights = call.input[2];
+template <class Isa, class T = float>
+void binary_cross_entropy(const Call<T>& call) {
+  const Tensor<T>& x = call.input[0];
+  const Tensor<float> labels = held_as<float>(call.input[1]);
+  const Tensor<float> weights = held_as<float>(call.input[2]);
   const auto add = [&](int n, Range run, float* e, double* sums) {
-    for (std::ptrdiff_t p = run.begin; p < run.end; ++p) e[p - run.begin] = -std::abs(*x.pixel(n, p));
+    for (std::ptrdiff_t p = run.begin; p < run.end; ++p)
+      e[p - run.begin] = -std::abs(static_cast<float>(*x.pixel(n, p)));
     exp_in_place<Isa>(e, run.size());
     for (std::ptrdiff_t p = run.begin; p < run.end; ++p, ++e) {
       const float logit = *x.pixel(n, p);
@@ -135,35 +138,35 @@ void binary_cross_entropy(const Call<float>& call) {
       sums[1] += weight;
     }
   };
-  sum_loss<Isa>(call, 2, false, add, [&](int, const double* sums) { store_mean(call.output.data, sums); });
+  sum_loss<Isa>(call, 2, false, add,
+                [&](int, const double* sums) { store_mean(held_as<float>(call.output).data, sums); });
 }
 
 /// Inputs logits, labels, record, [weights]: dx = rate w / W (sigmoid(x) - y)
-template <class Isa>
-void binary_cross_entropy_gradient(const Call<float>& call) {
-  const Tensor<float>& x = call.input[0];
-  const Tensor<float>& labels = call.input[1];
-  const Tensor<float>& weights = call.input[3];
+template <class Isa, class T = float>
+void binary_cross_entropy_gradient(const Call<T>& call) {
+  const Tensor<T>& x = call.input[0];
+  const Tensor<float> labels = held_as<float>(call.input[1]);
+  const Tensor<float> weights = held_as<float>(call.input[3]);
   const float scale = gradient_scale(call);
-  if (weights)
-    map_elements<Isa, 3>(
-        call.output, {&x, &labels, &weights}, [scale]<class V>(const V* v) __attribute__((always_inline)) {
-          return (sigmoid(v[0]) - v[1]) * (v[2] * V::broadcast(scale));
-        });
-  else
-    map_elements<Isa, 2>(
-        call.output, {&x, &labels}, [scale]<class V>(const V* v) __attribute__((always_inline)) {
-          return (sigmoid(v[0]) - v[1]) * V::broadcast(scale);
-        });
+  for_each_run<Isa>(call.output, [&](int n, Range run) {
+    const RunResult<Isa, T> result(call, n, run);
+    probabilities<Isa>(x, n, run, result.floats);
+    for (std::ptrdiff_t p = run.begin; p < run.end; ++p) {
+      float& g = *result.floats.pixel(p - run.begin);
+      g = (g - *labels.pixel(n, p)) * (scale * weight_at(weights, n, p));
+    }
+    result.finish();
+  });
 }
 
 // --- soft Dice ---
 
 /// Probabilities of a run of pixels: softmax, or the sigmoid of a single channel.
-template <class Isa>
-void probabilities(const Tensor<float>& x, int n, Range run, PixelRun<float> to) {
+template <class Isa, class T>
+void probabilities(const Tensor<T>& x, int n, Range run, PixelRun<float> to) {
   if (x.shape.channels > 1)
-    return softmax_pixels<Isa>({x.pixel(n, run.begin), x.pixel_stride}, to, run.size(), x.shape.channels);
+    return softmax_pixels<Isa, T>({x.pixel(n, run.begin), x.pixel_stride}, to, run.size(), x.shape.channels);
   using V = FloatVec<Isa>;
   using One = Vec<float, 1>;
   for (std::ptrdiff_t p = run.begin; p < run.end; ++p) *to.pixel(p - run.begin) = *x.pixel(n, p);
@@ -191,10 +194,10 @@ struct DiceTerms {
 };
 
 /// record {1 + 3 C} = 1 - mean of D_c, then I_c, P_c, Y_c of each class
-template <class Isa>
-void soft_dice(const Call<float>& call) {
-  const Tensor<float>& x = call.input[0];
-  const Tensor<float>& labels = call.input[1];
+template <class Isa, class T = float>
+void soft_dice(const Call<T>& call) {
+  const Tensor<T>& x = call.input[0];
+  const Tensor<float> labels = held_as<float>(call.input[1]);
   const int classes = x.shape.channels;
   const DiceTerms terms{call.node->dice, classes};
   const auto add = [&](int n, Range run, float* buffer, double* sums) {
@@ -212,7 +215,7 @@ void soft_dice(const Call<float>& call) {
     }
   };
   sum_loss<Isa>(call, 3 * classes, call.node->dice.per_sample, add, [&](int record, const double* sums) {
-    float* out = call.output.sample(record);
+    float* out = held_as<float>(call.output).sample(record);
     double mean = 0;
     for (int c = terms.first(); c < classes; ++c)
       mean += terms.coefficient(sums[3 * c], sums[3 * c + 1], sums[3 * c + 2]) / terms.counted();
@@ -221,20 +224,20 @@ void soft_dice(const Call<float>& call) {
   });
 }
 
-template <class Isa>
-std::size_t soft_dice_gradient_bytes(const Call<float>& call) {
+/// Slopes of each class of each record.
+template <class T>
+std::size_t soft_dice_slopes_bytes(const Call<T>& call) {
   const int records = call.node->dice.per_sample ? call.input[0].batch : 1;
   return aligned_bytes(sizeof(float) * static_cast<std::size_t>(2 * call.input[0].shape.channels * records));
 }
 
 /// Inputs logits, labels, record. d loss / d p_c = at_label_c y_c + everywhere_c (p_c when squared), then through the
 /// softmax or sigmoid: dx_c = p_c (g_c - sum_k g_k p_k), or p (1 - p) g.
-template <class Isa>
-void soft_dice_gradient(const Call<float>& call) {
-  const Tensor<float>& x = call.input[0];
-  const Tensor<float>& labels = call.input[1];
-  const Tensor<float>& record = call.input[2];
-  const Tensor<float>& dx = call.output;
+template <class Isa, class T = float>
+void soft_dice_gradient(const Call<T>& call) {
+  const Tensor<T>& x = call.input[0];
+  const Tensor<float> labels = held_as<float>(call.input[1]);
+  const Tensor<float> record = held_as<float>(call.input[2]);
   const int classes = x.shape.channels;
   const DiceTerms terms{call.node->dice, classes};
   const int records = terms.dice.per_sample ? x.batch : 1;
@@ -249,11 +252,12 @@ void soft_dice_gradient(const Call<float>& call) {
       slope[0] = static_cast<float>(-2 * scale);
       slope[1] = static_cast<float>((terms.dice.squared ? 2 : 1) * scale * terms.coefficient(i, p, y));
     }
-  for_each_run<Isa>(dx, [&](int n, Range run) {
-    probabilities<Isa>(x, n, run, {dx.pixel(n, run.begin), dx.pixel_stride});
+  for_each_run<Isa>(call.output, [&](int n, Range run) {
+    const RunResult<Isa, T> result(call, n, run, soft_dice_slopes_bytes(call));
+    probabilities<Isa>(x, n, run, result.floats);
     const float* slope = slopes + (terms.dice.per_sample ? 2 * n * classes : 0);
     for (std::ptrdiff_t p = run.begin; p < run.end; ++p) {
-      float* out = dx.pixel(n, p);
+      float* out = result.floats.pixel(p - run.begin);
       const float label = *labels.pixel(n, p);
       const auto everywhere = [&](int c) { return slope[2 * c + 1] * (terms.dice.squared ? out[c] : 1.0f); };
       if (classes == 1) {
@@ -265,6 +269,7 @@ void soft_dice_gradient(const Call<float>& call) {
       for (int c = 0; c < classes; ++c) dot += everywhere(c) * out[c];
       for (int c = 0; c < classes; ++c) out[c] *= everywhere(c) + (c == at ? slope[2 * c] : 0.0f) - dot;
     }
+    result.finish();
   });
 }
 

@@ -28,28 +28,31 @@ struct Statistics {
   double inverse(int c) const { return 1.0 / std::sqrt(static_cast<double>(record[groups + group(c)]) + epsilon); }
 };
 
-[[gnu::always_inline]] inline Statistics statistics_of(const Call<float>& call, const Tensor<float>& moments,
-                                                       int record) {
+template <class T>
+[[gnu::always_inline]] inline Statistics statistics_of(const Call<T>& call, const Tensor<T>& moments, int record) {
   const NormAttributes& norm = call.node->norm;
   const int channels = call.input[0].shape.channels;
-  return {moments.sample(record), norm.groups, channels / norm.groups, static_cast<double>(norm.epsilon)};
+  return {held_as<float>(moments).sample(record), norm.groups, channels / norm.groups,
+          static_cast<double>(norm.epsilon)};
 }
 
-[[gnu::always_inline]] inline int records_of(const Call<float>& call) {
+template <class T>
+[[gnu::always_inline]] inline int records_of(const Call<T>& call) {
   return call.node->norm.over_batch ? 1 : call.input[0].batch;
 }
 
 /// Rows of constants in the scratch memory, `rows` for each record.
-template <class Isa>
-std::size_t constants_bytes(const Call<float>& call, int rows) {
+template <class Isa, class T>
+std::size_t constants_bytes(const Call<T>& call, int rows) {
   return aligned_bytes(sizeof(float) * static_cast<std::size_t>(lanes_of<Isa>(call.input[0].shape.channels).stride) *
                        static_cast<std::size_t>(rows * records_of(call)));
 }
 
 /// record {2 G}: means, then biased variances
-template <class Isa>
-void moments(const Call<float>& call) {
-  const Tensor<float>& x = call.input[0];
+template <class Isa, class T = float>
+void moments(const Call<T>& call) {
+  const Tensor<T>& x = call.input[0];
+  const Tensor<float> records = held_as<float>(call.output);
   const NormAttributes norm = call.node->norm;
   const auto add_powers = [](int, int, const HalfVec<Isa>* v, DoubleVec<Isa>* sums) __attribute__((always_inline)) {
     const DoubleVec<Isa> d = to_double<Isa>(v[0]);
@@ -59,20 +62,21 @@ void moments(const Call<float>& call) {
   const int channels = x.shape.channels / norm.groups;
   const double count = static_cast<double>(x.pixels() * channels * (norm.over_batch ? x.batch : 1));
   const std::ptrdiff_t stride = lanes_of<Isa>(x.shape.channels).stride;
-  sum_channels<Isa, 2, 1>({&x}, norm.over_batch, call.scratch.data(), add_powers, [&](int record, const double* sums) {
-    float* out = call.output.sample(record);
-    for (int g = 0; g < norm.groups; ++g) {
-      double sum = 0;
-      double squares = 0;
-      for (int c = g * channels; c < (g + 1) * channels; ++c) {
-        sum += sums[c];
-        squares += sums[stride + c];
-      }
-      const double mean = sum / count;
-      out[g] = static_cast<float>(mean);
-      out[norm.groups + g] = static_cast<float>(std::max(squares / count - mean * mean, 0.0));
-    }
-  });
+  sum_channels<Isa, 2, 1, T>(
+      {&x}, norm.over_batch, call.scratch.data(), add_powers, [&](int record, const double* sums) {
+        float* out = records.sample(record);
+        for (int g = 0; g < norm.groups; ++g) {
+          double sum = 0;
+          double squares = 0;
+          for (int c = g * channels; c < (g + 1) * channels; ++c) {
+            sum += sums[c];
+            squares += sums[stride + c];
+          }
+          const double mean = sum / count;
+          out[g] = static_cast<float>(mean);
+          out[norm.groups + g] = static_cast<float>(std::max(squares / count - mean * mean, 0.0));
+        }
+      });
 }
 
 /// Constants of z = (x - mean) scale + beta, in rows 0, 1 and 2 of a record's block of `rows`.
@@ -85,14 +89,14 @@ void fill_normalization(const Lanes& lanes, const Statistics& s, const Tensor<fl
 }
 
 /// y = act((x - mean) scale + beta). Subtracting first keeps the digits of channels whose mean is far from 0.
-template <class Isa>
-void normalize(const Call<float>& call) {
+template <class Isa, class T = float>
+void normalize(const Call<T>& call) {
   const Lanes lanes = lanes_of<Isa>(call.output.shape.channels);
   float* constants = reinterpret_cast<float*>(call.scratch.data());
   const std::ptrdiff_t record_stride = call.node->norm.over_batch ? 0 : 3 * lanes.stride;
   for (int r = 0; r < records_of(call); ++r)
-    fill_normalization<Isa>(lanes, statistics_of(call, call.input[1], r), call.input[2], call.input[3],
-                            constants + r * record_stride);
+    fill_normalization<Isa>(lanes, statistics_of(call, call.input[1], r), held_as<float>(call.input[2]),
+                            held_as<float>(call.input[3]), constants + r * record_stride);
   const Activation kind = call.node->activation;
   const float slope = call.node->slope;
   map_elements<Isa, 1>(
@@ -105,18 +109,19 @@ void normalize(const Call<float>& call) {
 }
 
 /// record {2 C}: sum dz, then sum dz xh
-template <class Isa>
-void normalize_gradient_sums(const Call<float>& call) {
+template <class Isa, class T = float>
+void normalize_gradient_sums(const Call<T>& call) {
   using V = HalfVec<Isa>;
   using D = DoubleVec<Isa>;
-  const Tensor<float>& x = call.input[1];
+  const Tensor<T>& x = call.input[1];
+  const Tensor<float> records = held_as<float>(call.output);
   const int channels = x.shape.channels;
   const Lanes lanes = lanes_of<Isa>(channels);
   float* constants = reinterpret_cast<float*>(call.scratch.data());
   const std::ptrdiff_t record_stride = call.node->norm.over_batch ? 0 : 3 * lanes.stride;
   for (int r = 0; r < records_of(call); ++r)
-    fill_normalization<Isa>(lanes, statistics_of(call, call.input[2], r), call.input[3], call.input[4],
-                            constants + r * record_stride);
+    fill_normalization<Isa>(lanes, statistics_of(call, call.input[2], r), held_as<float>(call.input[3]),
+                            held_as<float>(call.input[4]), constants + r * record_stride);
   const Activation kind = call.node->activation;
   const float slope = call.node->slope;
   const auto add_terms = [&](int n, int lane, const V* v, D* sums) __attribute__((always_inline)) {
@@ -127,27 +132,27 @@ void normalize_gradient_sums(const Call<float>& call) {
     sums[0] = sums[0] + to_double<Isa>(dz);
     sums[1] = fma(to_double<Isa>(dz), to_double<Isa>(centred), sums[1]);
   };
-  sum_channels<Isa, 2, 2>({&call.input[0], &x}, call.node->norm.over_batch,
-                          call.scratch.data() + constants_bytes<Isa>(call, 3), add_terms,
-                          [&](int record, const double* sums) {
-                            const Statistics s = statistics_of(call, call.input[2], record);
-                            float* out = call.output.sample(record);
-                            for (int c = 0; c < channels; ++c) {
-                              out[c] = static_cast<float>(sums[c]);
-                              out[channels + c] = static_cast<float>(sums[lanes.stride + c] * s.inverse(c));
-                            }
-                          });
+  sum_channels<Isa, 2, 2, T>({&call.input[0], &x}, call.node->norm.over_batch,
+                             call.scratch.data() + constants_bytes<Isa>(call, 3), add_terms,
+                             [&](int record, const double* sums) {
+                               const Statistics s = statistics_of(call, call.input[2], record);
+                               float* out = records.sample(record);
+                               for (int c = 0; c < channels; ++c) {
+                                 out[c] = static_cast<float>(sums[c]);
+                                 out[channels + c] = static_cast<float>(sums[lanes.stride + c] * s.inverse(c));
+                               }
+                             });
 }
 
 /// dx = (gamma dz - S / m - xh T / m) / sqrt(variance + epsilon) = dz scale - offset - (x - mean) tilt
-template <class Isa>
-void normalize_gradient(const Call<float>& call) {
-  const Tensor<float>& dy = call.input[0];
-  const Tensor<float>& x = call.input[1];
-  const Tensor<float>& moments = call.input[2];
-  const Tensor<float>& sums = call.input[3];
-  const Tensor<float>& gamma = call.input[4];
-  const Tensor<float>& beta = call.input[5];
+template <class Isa, class T = float>
+void normalize_gradient(const Call<T>& call) {
+  const Tensor<T>& dy = call.input[0];
+  const Tensor<T>& x = call.input[1];
+  const Tensor<T>& moments = call.input[2];
+  const Tensor<float> sums = held_as<float>(call.input[3]);
+  const Tensor<float> gamma = held_as<float>(call.input[4]);
+  const Tensor<float> beta = held_as<float>(call.input[5]);
   const Lanes lanes = lanes_of<Isa>(x.shape.channels);
   float* constants = reinterpret_cast<float*>(call.scratch.data());
   const NormAttributes norm = call.node->norm;
@@ -234,11 +239,11 @@ void running_affine(const Call<float>& call) {
 }
 
 /// y = act(x scale + shift)
-template <class Isa>
-void affine(const Call<float>& call) {
+template <class Isa, class T = float>
+void affine(const Call<T>& call) {
   const int channels = call.output.shape.channels;
   const Lanes lanes = lanes_of<Isa>(channels);
-  const float* record = call.input[1].data;
+  const float* record = held_as<float>(call.input[1]).data;
   float* constants = reinterpret_cast<float*>(call.scratch.data());
   fill_lanes<Isa>(lanes, constants, [&](int c) { return record[c]; });
   fill_lanes<Isa>(lanes, constants + lanes.stride, [&](int c) { return record[channels + c]; });

@@ -10,8 +10,8 @@
 
 namespace ulna::tbb_kernels {
 
-template <class Isa>
-void activation(const Call<float>& call) {
+template <class Isa, class T = float>
+void activation(const Call<T>& call) {
   const Activation kind = call.node->activation;
   const float slope = call.node->slope;
   map_elements<Isa, 1>(
@@ -20,8 +20,8 @@ void activation(const Call<float>& call) {
 }
 
 /// Inputs dy, y.
-template <class Isa>
-void activation_gradient(const Call<float>& call) {
+template <class Isa, class T = float>
+void activation_gradient(const Call<T>& call) {
   const Activation kind = call.node->activation;
   const float slope = call.node->slope;
   map_elements<Isa, 2>(
@@ -31,15 +31,15 @@ void activation_gradient(const Call<float>& call) {
 }
 
 /// x times the one channel of y.
-template <class Isa>
-void scale_pixels(const Call<float>& call) {
-  const Tensor<float>& x = call.input[0];
-  const Tensor<float>& a = call.input[1];
+template <class Isa, class T = float>
+void scale_pixels(const Call<T>& call) {
+  const Tensor<T>& x = call.input[0];
+  const Tensor<T>& a = call.input[1];
   for_each_block<Isa>(call.output, [&](int n, Range pixels) {
     for (std::ptrdiff_t p = pixels.begin; p < pixels.end; ++p) {
       const float factor = *a.pixel(n, p);
-      const float* from = x.pixel(n, p);
-      float* to = call.output.pixel(n, p);
+      const T* from = x.pixel(n, p);
+      T* to = call.output.pixel(n, p);
       for_channels<Isa::width>(
           x.shape.channels, [&](auto vec, int c) __attribute__((always_inline)) {
             using V = decltype(vec);
@@ -50,27 +50,27 @@ void scale_pixels(const Call<float>& call) {
 }
 
 /// y = sum_c a_c b_c
-template <class Isa>
-void channel_dot(const Call<float>& call) {
+template <class Isa, class T = float>
+void channel_dot(const Call<T>& call) {
   using V = FloatVec<Isa>;
-  const Tensor<float>& a = call.input[0];
-  const Tensor<float>& b = call.input[1];
+  const Tensor<T>& a = call.input[0];
+  const Tensor<T>& b = call.input[1];
   const int channels = a.shape.channels;
   for_each_block<Isa>(a, [&](int n, Range pixels) {
     for (std::ptrdiff_t p = pixels.begin; p < pixels.end; ++p) {
-      const float* x = a.pixel(n, p);
-      const float* y = b.pixel(n, p);
+      const T* x = a.pixel(n, p);
+      const T* y = b.pixel(n, p);
       V sum = V::zero();
       int c = 0;
       for (; c + V::width <= channels; c += V::width) sum = fma(V::load(x + c), V::load(y + c), sum);
       if (c < channels) sum = fma(V::load_partial(x + c, channels - c), V::load_partial(y + c, channels - c), sum);
-      *call.output.pixel(n, p) = reduce_add(sum);
+      *call.output.pixel(n, p) = static_cast<T>(reduce_add(sum));
     }
   });
 }
 
-template <class Isa>
-void add(const Call<float>& call) {
+template <class Isa, class T = float>
+void add(const Call<T>& call) {
   const Activation kind = call.node->activation;
   const float slope = call.node->slope;
   map_elements<Isa, 2>(
@@ -80,16 +80,16 @@ void add(const Call<float>& call) {
 }
 
 /// x y, or x times the one channel of y
-template <class Isa>
-void multiply(const Call<float>& call) {
+template <class Isa, class T = float>
+void multiply(const Call<T>& call) {
   if (call.input[1].shape.channels != call.output.shape.channels) return scale_pixels<Isa>(call);
   map_elements<Isa, 2>(
       call.output, {&call.input[0], &call.input[1]},
       [](const auto* v) __attribute__((always_inline)) { return v[0] * v[1]; });
 }
 
-template <class Isa>
-void scale(const Call<float>& call) {
+template <class Isa, class T = float>
+void scale(const Call<T>& call) {
   const float factor = call.node->rate;
   map_elements<Isa, 1>(
       call.output, {&call.input[0]}, [factor]<class V>(const V* v) __attribute__((always_inline)) {
@@ -139,16 +139,16 @@ void philox_block(std::uint64_t first, std::uint32_t n, std::uint32_t stream, st
 }
 
 /// y = x / (1 - rate) where the draw of (step, stream, sample, element) keeps it, else 0: see op/pointwise.hpp.
-template <class Isa>
-void dropout(const Call<float>& call) {
+template <class Isa, class T = float>
+void dropout(const Call<T>& call) {
   using V = FloatVec<Isa>;
   using U = Vec<std::uint32_t, Isa::width>;
   constexpr int draws = 4 * Isa::width;
   const Node& node = *call.node;
-  const Tensor<float>& x = call.input[0];
-  const Tensor<float>& y = call.output;
+  const Tensor<T>& x = call.input[0];
+  const Tensor<T>& y = call.output;
   const int channels = x.shape.channels;
-  const bool dense = all_dense<2>({&x, &y});
+  const bool dense = all_dense<T, 2>({&x, &y});
   const float scale = 1.0f / (1.0f - node.rate);
   // (bits >> 8) 2^-24 < rate, in integers
   const auto threshold = static_cast<std::uint32_t>(std::ceil(static_cast<double>(node.rate) * 0x1p24));
@@ -178,7 +178,7 @@ void dropout(const Call<float>& call) {
       auto c = static_cast<int>(e % channels);
       for (int i = 0; i < count; ++i) {
         const bool dropped = (words[i] >> 8) < threshold;
-        y.pixel(n, pixel)[c] = dropped ? 0.0f : x.pixel(n, pixel)[c] * scale;
+        y.pixel(n, pixel)[c] = static_cast<T>(dropped ? 0.0f : x.pixel(n, pixel)[c] * scale);
         if (++c == channels) {
           c = 0;
           ++pixel;
@@ -214,13 +214,13 @@ struct PixelRun {
 };
 
 /// to_c = exp(x_c - max x) at each of `count` pixels; x may be `to`.
-template <class Isa>
-void exp_over_channels(PixelRun<const float> x, PixelRun<float> to, std::ptrdiff_t count, int channels) {
+template <class Isa, class T>
+void exp_over_channels(PixelRun<const T> x, PixelRun<float> to, std::ptrdiff_t count, int channels) {
   for (std::ptrdiff_t p = 0; p < count; ++p) {
-    const float* in = x.pixel(p);
+    const T* in = x.pixel(p);
     float* out = to.pixel(p);
     float top = in[0];
-    for (int c = 1; c < channels; ++c) top = in[c] > top ? in[c] : top;
+    for (int c = 1; c < channels; ++c) top = in[c] > top ? static_cast<float>(in[c]) : top;
     for (int c = 0; c < channels; ++c) out[c] = in[c] - top;
   }
   if (to.stride == channels) return exp_in_place<Isa>(to.data, count * channels);
@@ -228,9 +228,9 @@ void exp_over_channels(PixelRun<const float> x, PixelRun<float> to, std::ptrdiff
 }
 
 /// to_c = exp(x_c - max x) / sum_k exp(x_k - max x) at each of `count` pixels
-template <class Isa>
-void softmax_pixels(PixelRun<const float> x, PixelRun<float> to, std::ptrdiff_t count, int channels) {
-  exp_over_channels<Isa>(x, to, count, channels);
+template <class Isa, class T>
+void softmax_pixels(PixelRun<const T> x, PixelRun<float> to, std::ptrdiff_t count, int channels) {
+  exp_over_channels<Isa, T>(x, to, count, channels);
   for (std::ptrdiff_t p = 0; p < count; ++p) {
     float* out = to.pixel(p);
     float sum = 0;
@@ -241,8 +241,8 @@ void softmax_pixels(PixelRun<const float> x, PixelRun<float> to, std::ptrdiff_t 
 }
 
 /// Calls f(sample, run of pixels) for runs of at most `pixels_at_once`, in parallel.
-template <class Isa, class F>
-void for_each_run(const Tensor<float>& y, const F& f) {
+template <class Isa, class T, class F>
+void for_each_run(const Tensor<T>& y, const F& f) {
   for_each_block<Isa>(y, [&](int n, Range pixels) {
     const std::ptrdiff_t each = pixels_at_once(y.shape.channels);
     for (std::ptrdiff_t begin = pixels.begin; begin < pixels.end; begin += each)
@@ -250,30 +250,62 @@ void for_each_run(const Tensor<float>& y, const F& f) {
   });
 }
 
-template <class Isa>
-void softmax(const Call<float>& call) {
-  const Tensor<float>& x = call.input[0];
-  const Tensor<float>& y = call.output;
-  for_each_run<Isa>(y, [&](int n, Range run) {
-    softmax_pixels<Isa>({x.pixel(n, run.begin), x.pixel_stride}, {y.pixel(n, run.begin), y.pixel_stride}, run.size(),
-                        x.shape.channels);
+/// Where a kernel over the channels of a pixel leaves the results of a run: in the output itself, or for bf16 in a
+/// buffer of the thread, from which finish() rounds them into the output.
+template <class Isa, class T>
+struct RunResult {
+  const Tensor<T>& y;
+  int n;
+  Range run;
+  PixelRun<float> floats;
+
+  static std::size_t buffer_bytes(int channels) {
+    return sizeof(float) * static_cast<std::size_t>(std::max(1024, channels));
+  }
+  static std::size_t scratch_bytes(const Tensor<T>& y, int threads) {
+    if (std::is_same_v<T, float>) return 0;
+    return aligned_bytes(buffer_bytes(y.shape.channels)) * static_cast<std::size_t>(threads);
+  }
+
+  /// `buffers` begin `offset` bytes into the scratch memory.
+  RunResult(const Call<T>& call, int sample, Range pixels, std::size_t offset = 0)
+      : y(call.output), n(sample), run(pixels) {
+    const int channels = y.shape.channels;
+    if constexpr (std::is_same_v<T, float>)
+      floats = {y.pixel(n, run.begin), y.pixel_stride};
+    else
+      floats = {scratch_piece<float>(call.scratch, offset, buffer_bytes(channels), thread_slot()), channels};
+  }
+  void finish() const {
+    if constexpr (!std::is_same_v<T, float>)
+      copy_pixels<Isa>(floats.data, floats.stride, y.pixel(n, run.begin), y.pixel_stride, run.size(), y.shape.channels);
+  }
+};
+
+template <class Isa, class T = float>
+void softmax(const Call<T>& call) {
+  const Tensor<T>& x = call.input[0];
+  for_each_run<Isa>(call.output, [&](int n, Range run) {
+    const RunResult<Isa, T> result(call, n, run);
+    softmax_pixels<Isa, T>({x.pixel(n, run.begin), x.pixel_stride}, result.floats, run.size(), x.shape.channels);
+    result.finish();
   });
 }
 
 /// dx_c = y_c (dy_c - sum_k dy_k y_k)
-template <class Isa>
-void softmax_gradient(const Call<float>& call) {
-  const Tensor<float>& dy = call.input[0];
-  const Tensor<float>& y = call.input[1];
+template <class Isa, class T = float>
+void softmax_gradient(const Call<T>& call) {
+  const Tensor<T>& dy = call.input[0];
+  const Tensor<T>& y = call.input[1];
   const int channels = y.shape.channels;
   for_each_block<Isa>(y, [&](int n, Range pixels) {
     for (std::ptrdiff_t p = pixels.begin; p < pixels.end; ++p) {
-      const float* g = dy.pixel(n, p);
-      const float* out = y.pixel(n, p);
-      float* to = call.output.pixel(n, p);
+      const T* g = dy.pixel(n, p);
+      const T* out = y.pixel(n, p);
+      T* to = call.output.pixel(n, p);
       float dot = 0;
       for (int c = 0; c < channels; ++c) dot += g[c] * out[c];
-      for (int c = 0; c < channels; ++c) to[c] = out[c] * (g[c] - dot);
+      for (int c = 0; c < channels; ++c) to[c] = static_cast<T>(out[c] * (g[c] - dot));
     }
   });
 }

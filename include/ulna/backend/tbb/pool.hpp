@@ -46,19 +46,20 @@ struct PoolAxes {
           {w.kernel.width, w.stride.width, w.dilation.width, w.pad_before.width, large.width, small.width}};
 }
 
-[[gnu::always_inline]] inline const float* pixel_at(const Tensor<float>& x, int n, int row, int column) {
+template <class T>
+[[gnu::always_inline]] inline const T* pixel_at(const Tensor<T>& x, int n, int row, int column) {
   return x.pixel(n, std::ptrdiff_t{row} * x.shape.width + column);
 }
 
 /// to[p] = finish(fold of combine over the taps inside the image, from `start`).
-template <class Isa, class Combine, class Finish>
-void pool(const Call<float>& call, float start, const Combine& combine, const Finish& finish) {
-  const Tensor<float>& x = call.input[0];
-  const Tensor<float>& y = call.output;
+template <class Isa, class T, class Combine, class Finish>
+void pool(const Call<T>& call, float start, const Combine& combine, const Finish& finish) {
+  const Tensor<T>& x = call.input[0];
+  const Tensor<T>& y = call.output;
   const PoolAxes axes = pool_axes(call.node->window, x.shape, y.shape);
   for_each_row<Isa>(y.batch, y.shape.height, std::ptrdiff_t{x.shape.width} * x.shape.channels, [&](int n, int row) {
     const PoolAxis::Taps ty = axes.y.taps(row);
-    float* to = y.row(n, row);
+    T* to = y.row(n, row);
     for (int column = 0; column < y.shape.width; ++column, to += y.pixel_stride) {
       const PoolAxis::Taps tx = axes.x.taps(column);
       for_channels<Isa::width>(
@@ -66,7 +67,7 @@ void pool(const Call<float>& call, float start, const Combine& combine, const Fi
             using V = decltype(vec);
             V value = V::broadcast(start);
             for (int i = ty.begin; i < ty.end; ++i) {
-              const float* from = pixel_at(x, n, axes.y.pixel(row, i), axes.x.pixel(column, tx.begin)) + c;
+              const T* from = pixel_at(x, n, axes.y.pixel(row, i), axes.x.pixel(column, tx.begin)) + c;
               for (int j = tx.begin; j < tx.end; ++j, from += axes.x.dilation * x.pixel_stride)
                 value = combine(value, V::load(from));
             }
@@ -77,8 +78,8 @@ void pool(const Call<float>& call, float start, const Combine& combine, const Fi
 }
 
 /// y[p][c] = max over taps inside the image
-template <class Isa>
-void max_pool(const Call<float>& call) {
+template <class Isa, class T = float>
+void max_pool(const Call<T>& call) {
   pool<Isa>(
       call, -std::numeric_limits<float>::infinity(),
       [](auto a, auto b) __attribute__((always_inline)) { return max(a, b); },
@@ -86,8 +87,8 @@ void max_pool(const Call<float>& call) {
 }
 
 /// y[p][c] = (1 / taps) sum over taps inside the image
-template <class Isa>
-void average_pool(const Call<float>& call) {
+template <class Isa, class T = float>
+void average_pool(const Call<T>& call) {
   const float share = 1.0f / static_cast<float>(call.node->window.taps());
   pool<Isa>(
       call, 0.0f, [](auto a, auto b) __attribute__((always_inline)) { return a + b; },
@@ -96,11 +97,11 @@ void average_pool(const Call<float>& call) {
 
 /// Where windows are disjoint: each gives its dy to the first tap that holds its maximum, zero to the others. A task
 /// owns the band of rows from its windows' first one to the next windows' first one.
-template <class Isa>
-void max_pool_gradient_disjoint(const Call<float>& call, const PoolAxes& axes) {
-  const Tensor<float>& dy = call.input[0];
-  const Tensor<float>& x = call.input[1];
-  const Tensor<float>& dx = call.output;
+template <class Isa, class T = float>
+void max_pool_gradient_disjoint(const Call<T>& call, const PoolAxes& axes) {
+  const Tensor<T>& dy = call.input[0];
+  const Tensor<T>& x = call.input[1];
+  const Tensor<T>& dx = call.output;
   const int channels = x.shape.channels;
   const bool covered = call.node->window.kernel == call.node->window.stride && axes.y.dilation * axes.x.dilation == 1;
   const std::ptrdiff_t band = std::ptrdiff_t{x.shape.width} * channels * axes.y.stride;
@@ -108,9 +109,9 @@ void max_pool_gradient_disjoint(const Call<float>& call, const PoolAxes& axes) {
     if (!covered)
       for (int q = std::max(axes.y.pixel(row, 0), 0); q < std::min(axes.y.pixel(row + 1, 0), x.shape.height); ++q)
         for (int column = 0; column < x.shape.width; ++column)
-          std::fill_n(dx.pixel(n, std::ptrdiff_t{q} * x.shape.width + column), channels, 0.0f);
+          std::fill_n(dx.pixel(n, std::ptrdiff_t{q} * x.shape.width + column), channels, T{});
     const PoolAxis::Taps ty = axes.y.taps(row);
-    const float* from = dy.row(n, row);
+    const T* from = dy.row(n, row);
     for (int column = 0; column < dy.shape.width; ++column, from += dy.pixel_stride) {
       const PoolAxis::Taps tx = axes.x.taps(column);
       const auto for_each_tap = [&](const auto& visit) __attribute__((always_inline)) {
@@ -136,11 +137,11 @@ void max_pool_gradient_disjoint(const Call<float>& call, const PoolAxes& axes) {
 }
 
 /// dx[q] = sum of dy over the windows in which q is the first tap that holds the maximum.
-template <class Isa>
-void max_pool_gradient(const Call<float>& call) {
-  const Tensor<float>& dy = call.input[0];
-  const Tensor<float>& x = call.input[1];
-  const Tensor<float>& dx = call.output;
+template <class Isa, class T = float>
+void max_pool_gradient(const Call<T>& call) {
+  const Tensor<T>& dy = call.input[0];
+  const Tensor<T>& x = call.input[1];
+  const Tensor<T>& dx = call.output;
   const PoolAxes axes = pool_axes(call.node->window, x.shape, dy.shape);
   if (axes.y.disjoint() && axes.x.disjoint()) return max_pool_gradient_disjoint<Isa>(call, axes);
   const int channels = x.shape.channels;
@@ -176,10 +177,10 @@ void max_pool_gradient(const Call<float>& call) {
 }
 
 /// dx[q] = (1 / taps) sum of dy over the windows that contain q
-template <class Isa>
-void average_pool_gradient(const Call<float>& call) {
-  const Tensor<float>& dy = call.input[0];
-  const Tensor<float>& dx = call.output;
+template <class Isa, class T = float>
+void average_pool_gradient(const Call<T>& call) {
+  const Tensor<T>& dy = call.input[0];
+  const Tensor<T>& dx = call.output;
   const PoolAxes axes = pool_axes(call.node->window, dx.shape, dy.shape);
   const float scale = 1.0f / static_cast<float>(call.node->window.taps());
   const int channels = dx.shape.channels;

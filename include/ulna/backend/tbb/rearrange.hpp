@@ -9,12 +9,12 @@
 namespace ulna::tbb_kernels {
 
 /// Copies the inputs that do not already lie in their range of the output's channels.
-template <class Isa>
-void concat(const Call<float>& call) {
-  const Tensor<float>& y = call.output;
+template <class Isa, class T = float>
+void concat(const Call<T>& call) {
+  const Tensor<T>& y = call.output;
   int begin = 0;
   for (int i = 0; i < call.node->inputs(); ++i) {
-    const Tensor<float>& x = call.input[static_cast<std::size_t>(i)];
+    const Tensor<T>& x = call.input[static_cast<std::size_t>(i)];
     const int channels = x.shape.channels;
     if (x.data != y.data + begin)
       for_each_block<Isa>(x, [&, begin](int n, Range pixels) {
@@ -26,10 +26,10 @@ void concat(const Call<float>& call) {
 }
 
 /// y[p] = x[p + pad_before]
-template <class Isa>
-void crop(const Call<float>& call) {
-  const Tensor<float>& x = call.input[0];
-  const Tensor<float>& y = call.output;
+template <class Isa, class T = float>
+void crop(const Call<T>& call) {
+  const Tensor<T>& x = call.input[0];
+  const Tensor<T>& y = call.output;
   const Extent before = call.node->window.pad_before;
   assert(x.shape.depth == 1);
   for_each_row<Isa>(y.batch, y.shape.height, std::ptrdiff_t{y.shape.width} * y.shape.channels, [&](int n, int row) {
@@ -47,21 +47,21 @@ void crop(const Call<float>& call) {
 }
 
 /// y[p] = x[p - pad_before]; outside zero, or the mirrored pixel
-template <class Isa>
-void pad(const Call<float>& call) {
-  const Tensor<float>& x = call.input[0];
-  const Tensor<float>& y = call.output;
+template <class Isa, class T = float>
+void pad(const Call<T>& call) {
+  const Tensor<T>& x = call.input[0];
+  const Tensor<T>& y = call.output;
   const Window window = call.node->window;
   const int channels = x.shape.channels;
   assert(x.shape.depth == 1);
   for_each_row<Isa>(y.batch, y.shape.height, std::ptrdiff_t{y.shape.width} * channels, [&](int n, int row) {
     const int source = padded_source(row, window.pad_before.height, x.shape.height, window.border);
-    float* to = y.row(n, row);
+    T* to = y.row(n, row);
     const auto edge = [&](int column) {
       const int q = source < 0 ? -1 : padded_source(column, window.pad_before.width, x.shape.width, window.border);
-      float* at = to + column * y.pixel_stride;
+      T* at = to + column * y.pixel_stride;
       if (q < 0)
-        std::fill_n(at, channels, 0.0f);
+        std::fill_n(at, channels, T{});
       else
         std::copy_n(x.row(n, source) + q * x.pixel_stride, channels, at);
     };
@@ -90,15 +90,15 @@ struct PaddedReaders {
 }
 
 /// dx[q] = sum of dy over every padded pixel that reads q
-template <class Isa>
-void pad_gradient(const Call<float>& call) {
-  const Tensor<float>& dy = call.input[0];
-  const Tensor<float>& dx = call.output;
+template <class Isa, class T = float>
+void pad_gradient(const Call<T>& call) {
+  const Tensor<T>& dy = call.input[0];
+  const Tensor<T>& dx = call.output;
   const Window w = call.node->window;
   assert(dx.shape.depth == 1);
   for_each_row<Isa>(dx.batch, dx.shape.height, std::ptrdiff_t{dx.shape.width} * dx.shape.channels, [&](int n, int row) {
     const PaddedReaders ys = padded_readers(row, w.pad_before.height, w.pad_after.height, dx.shape.height, w.border);
-    float* to = dx.row(n, row);
+    T* to = dx.row(n, row);
     for (int column = 0; column < dx.shape.width; ++column, to += dx.pixel_stride) {
       const PaddedReaders xs = padded_readers(column, w.pad_before.width, w.pad_after.width, dx.shape.width, w.border);
       for_channels<Isa::width>(

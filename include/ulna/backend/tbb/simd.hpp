@@ -7,18 +7,34 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
+
+#include "ulna/bf16.hpp"
 
 namespace ulna {
 
+/// How products of bf16 numbers are summed in float; see pair_products.hpp.
+enum class PairDot : std::uint8_t {
+  widened,        ///< as floats
+  avx512,         ///< two products an instruction: AVX-512-BF16
+  tiles,          ///< 16 x 16 x 32 products an instruction: AMX-BF16
+  emulated_tiles  ///< the same loops without the unit, to test them
+};
+
 /// What the kernels of one translation unit may assume of the processor.
-template <int VectorBytes, bool HasFma>
+template <int VectorBytes, bool HasFma, PairDot Dot = PairDot::widened>
 struct Isa {
   static constexpr int width = VectorBytes / 4;                  ///< floats in a vector
   static constexpr int registers = VectorBytes == 64 ? 32 : 16;  ///< vector registers
   static constexpr bool fma = HasFma;                            ///< a * b + c rounds once
+  static constexpr PairDot pair_dot = Dot;
 };
 
-#if defined(__AVX512F__)
+#if defined(__AVX512F__) && defined(__AMX_BF16__)
+using NativeIsa = Isa<64, true, PairDot::tiles>;
+#elif defined(__AVX512F__) && defined(__AVX512BF16__)
+using NativeIsa = Isa<64, true, PairDot::avx512>;
+#elif defined(__AVX512F__)
 using NativeIsa = Isa<64, true>;
 #elif defined(__AVX__) && defined(__FMA__)
 using NativeIsa = Isa<32, true>;
@@ -34,6 +50,7 @@ using NativeIsa = Isa<16, false>;
 template <class T, int Width>
 struct Vec {
   typedef T Native __attribute__((vector_size(Width * sizeof(T))));
+  typedef std::uint32_t Bits __attribute__((vector_size(Width * 4)));
   static constexpr int width = Width;
   using Element = T;
 
@@ -54,11 +71,37 @@ struct Vec {
       if (i < n) r.v[i] = p[i];
     return r;
   }
-  [[gnu::always_inline]] inline void store(T* p) const { __builtin_memcpy(p, &v, sizeof(Native)); }
-  /// Stores the first n elements only.
-  [[gnu::always_inline]] inline void store_partial(T* p, int n) const {
+  /// From and to bf16 the lanes are converted: exactly, and rounded as bf16 says.
+  [[gnu::always_inline]] static inline Vec load(const bf16* p) {
+    static_assert(std::is_same_v<T, float>);
+    Vec<std::uint16_t, Width> upper;
+    __builtin_memcpy(&upper.v, p, sizeof(upper.v));
+    return {(Native)(__builtin_convertvector(upper.v, Bits) << 16)};
+  }
+  [[gnu::always_inline]] static inline Vec load_partial(const bf16* p, int n) {
+    Vec r = zero();
     for (int i = 0; i < Width; ++i)
-      if (i < n) p[i] = v[i];
+      if (i < n) r.v[i] = p[i];
+    return r;
+  }
+  [[gnu::always_inline]] inline void store(T* p) const { __builtin_memcpy(p, &v, sizeof(Native)); }
+  [[gnu::always_inline]] inline void store(bf16* p) const {
+    const Vec<std::uint32_t, Width> bits{bf16_bits()};
+    const auto upper = __builtin_convertvector(bits.v, typename Vec<std::uint16_t, Width>::Native);
+    __builtin_memcpy(static_cast<void*>(p), &upper, sizeof(upper));
+  }
+  /// Bits of the lanes as bf16.
+  [[gnu::always_inline]] inline Bits bf16_bits() const {
+    static_assert(std::is_same_v<T, float>);
+    const Bits u = (Bits)v;
+    const Bits rounded = u + 0x7FFFu + ((u >> 16) & 1u);
+    return (v == v ? rounded : u | 0x00400000u) >> 16;
+  }
+  /// Stores the first n elements only.
+  template <class U>
+  [[gnu::always_inline]] inline void store_partial(U* p, int n) const {
+    for (int i = 0; i < Width; ++i)
+      if (i < n) p[i] = static_cast<U>(v[i]);
   }
 
   [[gnu::always_inline]] friend inline Vec operator+(Vec a, Vec b) { return {a.v + b.v}; }

@@ -36,8 +36,8 @@ template <int Width>
 
 /// to[c to_step + r] = from[r from_step + c] for r < rows, c < columns.
 /// May write zeros behind the rows, up to the next multiple of the vector width.
-template <class Isa>
-void transpose(const float* from, std::ptrdiff_t from_step, int rows, int columns, float* to, std::ptrdiff_t to_step) {
+template <class Isa, class T, class U>
+void transpose(const T* from, std::ptrdiff_t from_step, int rows, int columns, U* to, std::ptrdiff_t to_step) {
   using V = FloatVec<Isa>;
   constexpr int W = V::width;
   int c = 0;
@@ -45,7 +45,7 @@ void transpose(const float* from, std::ptrdiff_t from_step, int rows, int column
     for (int r = 0; r < rows; r += W) {
       V square[W];
       const int valid = rows - r < W ? rows - r : W;
-      const float* source = from + r * from_step + c;
+      const T* source = from + r * from_step + c;
       if (valid == W) {
 #pragma GCC unroll 16
         for (int i = 0; i < W; ++i) square[i] = V::load(source + i * from_step);
@@ -58,7 +58,7 @@ void transpose(const float* from, std::ptrdiff_t from_step, int rows, int column
     }
   }
   for (; c < columns; ++c)
-    for (int r = 0; r < rows; ++r) to[c * to_step + r] = from[r * from_step + c];
+    for (int r = 0; r < rows; ++r) to[c * to_step + r] = static_cast<U>(from[r * from_step + c]);
 }
 
 }  // namespace ulna::tbb_kernels

@@ -10,16 +10,16 @@
 namespace ulna::tbb_kernels {
 
 /// y[p] = x[floor(p / factor)]
-template <class Isa>
-void upsample_nearest(const Call<float>& call) {
-  const Tensor<float>& x = call.input[0];
-  const Tensor<float>& y = call.output;
+template <class Isa, class T = float>
+void upsample_nearest(const Call<T>& call) {
+  const Tensor<T>& x = call.input[0];
+  const Tensor<T>& y = call.output;
   const Extent factor = call.node->window.stride;
   assert(x.shape.depth == 1);
   const std::ptrdiff_t row_elements = std::ptrdiff_t{y.shape.width} * y.shape.channels;
   for_each_row<Isa>(y.batch, y.shape.height, row_elements, [&](int n, int row) {
-    const float* from = x.row(n, row / factor.height);
-    float* to = y.row(n, row);
+    const T* from = x.row(n, row / factor.height);
+    T* to = y.row(n, row);
     for (int column = 0; column < x.shape.width; ++column) {
       for_channels<Isa::width>(
           x.shape.channels, [&](auto vec, int c) __attribute__((always_inline)) {
@@ -33,22 +33,22 @@ void upsample_nearest(const Call<float>& call) {
 }
 
 /// dx[q] = sum of dy over the pixels that read q
-template <class Isa>
-void upsample_nearest_gradient(const Call<float>& call) {
-  const Tensor<float>& dy = call.input[0];
-  const Tensor<float>& dx = call.output;
+template <class Isa, class T = float>
+void upsample_nearest_gradient(const Call<T>& call) {
+  const Tensor<T>& dy = call.input[0];
+  const Tensor<T>& dx = call.output;
   const Extent factor = call.node->window.stride;
   assert(dx.shape.depth == 1);
   const std::ptrdiff_t row_elements = std::ptrdiff_t{dy.shape.width} * dy.shape.channels * factor.height;
   for_each_row<Isa>(dx.batch, dx.shape.height, row_elements, [&](int n, int row) {
-    float* to = dx.row(n, row);
+    T* to = dx.row(n, row);
     for (int column = 0; column < dx.shape.width; ++column, to += dx.pixel_stride)
       for_channels<Isa::width>(
           dx.shape.channels, [&](auto vec, int c) __attribute__((always_inline)) {
             using V = decltype(vec);
             V sum = V::zero();
             for (int i = 0; i < factor.height; ++i) {
-              const float* from = dy.row(n, row * factor.height + i) + column * factor.width * dy.pixel_stride + c;
+              const T* from = dy.row(n, row * factor.height + i) + column * factor.width * dy.pixel_stride + c;
               for (int j = 0; j < factor.width; ++j) sum = sum + V::load(from + j * dy.pixel_stride);
             }
             sum.store(to + c);
@@ -80,16 +80,16 @@ struct LinearSample {
   for (int p = 0; p < size * factor; ++p) samples[p] = linear_sample(p, factor, size, align_corners);
 }
 
-template <class Isa>
-std::size_t upsample_bilinear_bytes(const Call<float>& call) {
+template <class Isa, class T = float>
+std::size_t upsample_bilinear_bytes(const Call<T>& call) {
   return aligned_bytes(sizeof(LinearSample) * static_cast<std::size_t>(call.output.shape.width));
 }
 
 /// y[p] = linear interpolation of x, along rows and then between them
-template <class Isa>
-void upsample_bilinear(const Call<float>& call) {
-  const Tensor<float>& x = call.input[0];
-  const Tensor<float>& y = call.output;
+template <class Isa, class T = float>
+void upsample_bilinear(const Call<T>& call) {
+  const Tensor<T>& x = call.input[0];
+  const Tensor<T>& y = call.output;
   const Extent factor = call.node->window.stride;
   const bool align_corners = call.node->align_corners;
   assert(x.shape.depth == 1);
@@ -98,9 +98,9 @@ void upsample_bilinear(const Call<float>& call) {
   const std::ptrdiff_t row_elements = std::ptrdiff_t{y.shape.width} * y.shape.channels;
   for_each_row<Isa>(y.batch, y.shape.height, row_elements, [&](int n, int row) {
     const LinearSample sy = linear_sample(row, factor.height, x.shape.height, align_corners);
-    const float* upper = x.row(n, sy.low);
-    const float* lower = x.row(n, sy.high);
-    float* to = y.row(n, row);
+    const T* upper = x.row(n, sy.low);
+    const T* lower = x.row(n, sy.high);
+    T* to = y.row(n, row);
     for (int column = 0; column < y.shape.width; ++column, to += y.pixel_stride) {
       const LinearSample sx = samples[column];
       const std::ptrdiff_t left = sx.low * x.pixel_stride;
@@ -151,18 +151,18 @@ struct LinearAdjoint {
   }
 };
 
-template <class Isa>
-std::size_t upsample_bilinear_gradient_bytes(const Call<float>& call) {
+template <class Isa, class T = float>
+std::size_t upsample_bilinear_gradient_bytes(const Call<T>& call) {
   const Extent factor = call.node->window.stride;
   return LinearAdjoint::bytes(call.output.shape.height, factor.height) +
          LinearAdjoint::bytes(call.output.shape.width, factor.width);
 }
 
 /// dx[q] = sum over the pixels that were interpolated from q, in the same shares
-template <class Isa>
-void upsample_bilinear_gradient(const Call<float>& call) {
-  const Tensor<float>& dy = call.input[0];
-  const Tensor<float>& dx = call.output;
+template <class Isa, class T = float>
+void upsample_bilinear_gradient(const Call<T>& call) {
+  const Tensor<T>& dy = call.input[0];
+  const Tensor<T>& dx = call.output;
   const Extent factor = call.node->window.stride;
   const bool align_corners = call.node->align_corners;
   assert(dx.shape.depth == 1);
@@ -171,14 +171,14 @@ void upsample_bilinear_gradient(const Call<float>& call) {
                               dx.shape.width, factor.width, align_corners);
   const std::ptrdiff_t row_elements = std::ptrdiff_t{dy.shape.width} * dy.shape.channels * factor.height;
   for_each_row<Isa>(dx.batch, dx.shape.height, row_elements, [&](int n, int row) {
-    float* to = dx.row(n, row);
+    T* to = dx.row(n, row);
     for (int column = 0; column < dx.shape.width; ++column, to += dx.pixel_stride)
       for_channels<Isa::width>(
           dx.shape.channels, [&](auto vec, int c) __attribute__((always_inline)) {
             using V = decltype(vec);
             V sum = V::zero();
             for (int i = rows.offset[row]; i < rows.offset[row + 1]; ++i) {
-              const float* from =
+              const T* from =
                   dy.row(n, rows.first[row] + i - rows.offset[row]) + columns.first[column] * dy.pixel_stride + c;
               V across = V::zero();
               for (int j = columns.offset[column]; j < columns.offset[column + 1]; ++j, from += dy.pixel_stride)

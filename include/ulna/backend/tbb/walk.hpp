@@ -11,6 +11,7 @@
 #include <cstddef>
 #include <cstring>
 #include <numeric>
+#include <type_traits>
 #include <utility>
 
 #include "ulna/backend/tbb/parallel.hpp"
@@ -45,19 +46,19 @@ void fill_lanes(const Lanes& lanes, float* row, F value) {
   for (int l = lanes.period; l < lanes.stride; ++l) row[l] = 0.0f;
 }
 
-template <std::size_t N>
-using Operands = std::array<const Tensor<float>*, N>;
+template <class T, std::size_t N>
+using Operands = std::array<const Tensor<T>*, N>;
 
-template <std::size_t N>
-[[gnu::always_inline]] inline bool all_dense(const Operands<N>& x) {
-  for (const Tensor<float>* t : x)
+template <class T, std::size_t N>
+[[gnu::always_inline]] inline bool all_dense(const Operands<T, N>& x) {
+  for (const Tensor<T>* t : x)
     if (t->pixel_stride != t->shape.channels) return false;
   return true;
 }
 
 /// Calls f(sample, pixels) for blocks of pixels of every sample, in parallel.
-template <class Isa, class F>
-void for_each_block(const Tensor<float>& y, const F& f) {
+template <class Isa, class T, class F>
+void for_each_block(const Tensor<T>& y, const F& f) {
   const std::ptrdiff_t pixels = y.pixels();
   const std::ptrdiff_t each = std::max<std::ptrdiff_t>(1, block_elements / y.shape.channels);
   const auto blocks = static_cast<int>((pixels + each - 1) / each);
@@ -86,12 +87,12 @@ template <int Width, class F>
   if (Width > 1 && c < channels) for_channels<(Width > 4 ? Width / 2 : 1)>(channels, f, c);
 }
 
-/// Copies `count` pixels.
-template <class Isa>
-void copy_pixels(const float* from, std::ptrdiff_t from_stride, float* to, std::ptrdiff_t to_stride,
-                 std::ptrdiff_t count, int channels) {
-  if (from_stride == channels && to_stride == channels) {
-    std::memcpy(to, from, static_cast<std::size_t>(count * channels) * sizeof(float));
+/// Copies `count` pixels, converting between float and bf16 where they differ.
+template <class Isa, class T, class U>
+void copy_pixels(const T* from, std::ptrdiff_t from_stride, U* to, std::ptrdiff_t to_stride, std::ptrdiff_t count,
+                 int channels) {
+  if (std::is_same_v<T, U> && from_stride == channels && to_stride == channels) {
+    std::memcpy(static_cast<void*>(to), from, static_cast<std::size_t>(count * channels) * sizeof(T));
     return;
   }
   for (std::ptrdiff_t p = 0; p < count; ++p, from += from_stride, to += to_stride)
@@ -101,13 +102,13 @@ void copy_pixels(const float* from, std::ptrdiff_t from_stride, float* to, std::
 
 /// y[e] = f(sample, lane, x values at e) for every element e. `lane` tells the channel as `Lanes` does.
 /// f gets N vectors of any width and must treat their lanes alike.
-template <class Isa, std::size_t N, class F>
-void map_elements(const Tensor<float>& y, const Operands<N>& x, const Lanes& lanes, const F& f) {
+template <class Isa, std::size_t N, class T, class F>
+void map_elements(const Tensor<T>& y, const Operands<std::type_identity_t<T>, N>& x, const Lanes& lanes, const F& f) {
   const bool dense = all_dense(x) && y.pixel_stride == y.shape.channels;
   for_each_block<Isa>(y, [&](int n, Range pixels) {
     const int channels = y.shape.channels;
-    float* out = y.pixel(n, pixels.begin);
-    std::array<const float*, N> in{};
+    T* out = y.pixel(n, pixels.begin);
+    std::array<const T*, N> in{};
     for (std::size_t i = 0; i < N; ++i) in[i] = x[i]->pixel(n, pixels.begin);
 
     const auto at = [&](auto vec, std::ptrdiff_t e, int lane) __attribute__((always_inline)) {
@@ -137,8 +138,8 @@ void map_elements(const Tensor<float>& y, const Operands<N>& x, const Lanes& lan
 }
 
 /// The same without constants that differ by channel: y[e] = f(x values at e).
-template <class Isa, std::size_t N, class F>
-void map_elements(const Tensor<float>& y, const Operands<N>& x, const F& f) {
+template <class Isa, std::size_t N, class T, class F>
+void map_elements(const Tensor<T>& y, const Operands<std::type_identity_t<T>, N>& x, const F& f) {
   constexpr int whole = 1 << 30;  // a row of any length is one period
   map_elements<Isa>(
       y, x, Lanes{y.shape.channels, whole, whole}, [&](int, int, const auto* v) __attribute__((always_inline)) {
@@ -165,15 +166,15 @@ template <class Isa>
 }
 
 /// Bytes that `sum_channels` needs for K sums.
-template <class Isa>
-std::size_t sum_channels_bytes(const Tensor<float>& x, int sums) {
+template <class Isa, class T>
+std::size_t sum_channels_bytes(const Tensor<T>& x, int sums) {
   return sizeof(double) * static_cast<std::size_t>(lanes_of<Isa>(x.shape.channels).stride) *
          static_cast<std::size_t>(sums * reduction_parts(x.shape) * x.batch);
 }
 
 /// Adds f's terms over one task's pixels into `lane_sums` [K][lanes.stride].
-template <class Isa, int K, std::size_t N, class F>
-void sum_pixels(const Operands<N>& x, const Lanes& lanes, int n, Range pixels, double* lane_sums, const F& f) {
+template <class Isa, int K, class T, std::size_t N, class F>
+void sum_pixels(const Operands<T, N>& x, const Lanes& lanes, int n, Range pixels, double* lane_sums, const F& f) {
   using V = HalfVec<Isa>;
   using D = DoubleVec<Isa>;
   constexpr int width = V::width;
@@ -183,7 +184,7 @@ void sum_pixels(const Operands<N>& x, const Lanes& lanes, int n, Range pixels, d
   const std::ptrdiff_t elements = pixels.size() * lanes.channels;
   const std::ptrdiff_t rows = (elements + columns - 1) / columns;
   const auto last = static_cast<int>(elements - (rows - 1) * columns);
-  std::array<const float*, N> base{};
+  std::array<const T*, N> base{};
   std::array<std::ptrdiff_t, N> stride{};
   for (std::size_t i = 0; i < N; ++i) {
     base[i] = x[i]->pixel(n, pixels.begin);
@@ -233,10 +234,10 @@ void sum_pixels(const Operands<N>& x, const Lanes& lanes, int n, Range pixels, d
 /// Sums K terms a channel over pixels: f(sample, lane, x values, sums) adds to K vectors of double, and must add zero
 /// where all values are zero. Then finish(record, sums [K][stride]) with the channels' sums at the head of each row:
 /// once a sample, or once for the batch.
-template <class Isa, int K, std::size_t N, class F, class G>
-void sum_channels(const Operands<N>& x, bool over_batch, std::byte* scratch, const F& f, const G& finish) {
+template <class Isa, int K, std::size_t N, class T = float, class F, class G>
+void sum_channels(const Operands<T, N>& x, bool over_batch, std::byte* scratch, const F& f, const G& finish) {
   using D = DoubleVec<Isa>;
-  const Tensor<float>& first = *x[0];
+  const Tensor<T>& first = *x[0];
   const Lanes lanes = lanes_of<Isa>(first.shape.channels);
   const int parts = reduction_parts(first.shape);
   const std::ptrdiff_t size = std::ptrdiff_t{K} * lanes.stride;

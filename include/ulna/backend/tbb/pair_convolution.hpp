@@ -1,0 +1,266 @@
+// SPDX-License-Identifier: MIT
+// bf16 convolution and transposed convolution, direct, of any kernel, stride, dilation and padding: products of bf16
+// pairs summed in float, then bias and activation, then rounded once.
+//
+// Each output is one chain of sums over (tap, pair of channels) wherever the pixel lies; taps outside the image
+// multiply zeros. So a tile of an image gives the bits of the whole, and the number of threads does not matter.
+#pragma once
+
+#include <cassert>
+#include <cstring>
+
+#include "ulna/backend/tbb/epilogue.hpp"
+#include "ulna/backend/tbb/pair_convolution_plan.hpp"
+#include "ulna/backend/tbb/transpose.hpp"
+
+namespace ulna::tbb_kernels {
+
+namespace detail {
+
+/// Rounds rows c and c + 1 of a weight, [channel][output], to pairs, for `valid` outputs; zeros up to `width`. Row c +
+/// 1 may be null: zeros.
+template <class Isa>
+void pack_pair(const float* even, const float* odd, int valid, bf16* to, int width) {
+  using V = FloatVec<Isa>;
+  for (int k = 0; k < width; k += V::width) {
+    const int n = std::min(V::width, valid - k);
+    const auto part = [&](const float* from) __attribute__((always_inline)) {
+      if (from == nullptr || n <= 0) return V::zero();
+      return n == V::width ? V::load(from + k) : V::load_partial(from + k, n);
+    };
+    PairVec<Isa>::join(part(even), part(odd)).store(to + 2 * k);
+  }
+}
+
+/// The weight of one tap as [pair of channels][output of the group][2]. `outputs_first`: the weight is
+/// [output][channel].
+template <class Isa>
+void pack_pair_tap(const float* weight, bool outputs_first, int channels, int outputs, int first, int valid, bf16* to,
+                   int width, int padded) {
+  constexpr int W = Isa::width;
+  constexpr int most_width = PairBlocks<Isa>::most_vectors * W;
+  constexpr int at_once = 16;  // channels that are transposed together
+  alignas(64) float square[at_once * most_width];
+  for (int c = 0; c < padded; c += at_once) {
+    const int count = std::min(at_once, channels - c);
+    const float* rows = weight + std::ptrdiff_t{c} * outputs + first;
+    std::ptrdiff_t step = outputs;
+    if (outputs_first && count > 0) {
+      transpose<Isa>(weight + std::ptrdiff_t{first} * channels + c, channels, valid, count, square, most_width);
+      rows = square;
+      step = most_width;
+    }
+    for (int i = 0; i < std::min(at_once, padded - c); i += 2, to += 2 * width)
+      pack_pair<Isa>(i < count ? rows + i * step : nullptr, i + 1 < count ? rows + (i + 1) * step : nullptr, valid, to,
+                     width);
+  }
+}
+
+/// One thread's work on a (row group, column tile, block of output groups).
+template <class Isa>
+class PairConvolutionTask {
+  using Plan = PairConvolutionPlan<Isa>;
+  using Blocks = PairBlocks<Isa>;
+  using PairTap = typename Plan::PairTap;
+  static constexpr int W = Isa::width;
+
+ public:
+  PairConvolutionTask(const Call<bf16>& call, const Plan& plan, const bf16* weights, std::byte* scratch)
+      : call_(call), plan_(plan), weights_(weights) {
+    ring_ = take<bf16>(scratch, plan.ring_bytes);
+    sums_ = take<float>(scratch, plan.sum_bytes);
+    const auto taps = static_cast<std::size_t>(plan.taps);
+    taps_ = take<PairTap>(scratch, aligned_bytes(taps * sizeof(PairTap)));
+    input_offset_ = take<std::ptrdiff_t>(scratch, aligned_bytes(taps * sizeof(std::ptrdiff_t)));
+    weight_offset_ = take<std::ptrdiff_t>(scratch, aligned_bytes(taps * sizeof(std::ptrdiff_t)));
+    phase_begin_ = reinterpret_cast<int*>(scratch);
+    list_taps();
+  }
+
+  void run(Range rows, int tile, int block) {
+    const typename Blocks::Setup setup;
+    x0_ = tile * plan_.tile_width;
+    first_group_ = block * plan_.groups_of_task;
+    int sample = -1;
+    for (std::ptrdiff_t r = rows.begin; r < rows.end; ++r) {
+      const int n = static_cast<int>(r / plan_.rows);
+      const int q = static_cast<int>(r % plan_.rows);
+      if (n != sample) next_packed_ = q * plan_.y.step() + plan_.y.low;
+      sample = n;
+      if (!plan_.in_place) pack_rows(n, q);
+      compute_row(n, q);
+    }
+  }
+
+ private:
+  template <class T>
+  static T* take(std::byte*& scratch, std::size_t bytes) {
+    T* p = reinterpret_cast<T*>(scratch);
+    scratch += bytes;
+    return p;
+  }
+
+  int phases() const { return plan_.y.phases() * plan_.x.phases(); }
+
+  /// The taps of each phase, phase after phase, each phase in the order of the weight. Packed weights keep the weight's
+  /// order of taps.
+  void list_taps() {
+    const auto& y = plan_.y;
+    const auto& x = plan_.x;
+    int n = 0;
+    for (int phase = 0; phase < phases(); ++phase) {
+      const int py = phase / x.phases();
+      const int px = phase % x.phases();
+      phase_begin_[phase] = n;
+      for (int ky = 0; ky < y.kernel; ++ky)
+        for (int kx = 0; kx < x.kernel; ++kx)
+          if (y.reads(py, ky) && x.reads(px, kx))
+            taps_[n++] = {y.offset(py, ky) - y.low, x.offset(px, kx) - x.low, ky * x.kernel + kx};
+    }
+    phase_begin_[phases()] = n;
+  }
+
+  /// Packs the input rows that output row q reads and that are not in the ring yet.
+  void pack_rows(int n, int q) {
+    const int first = q * plan_.y.step() + plan_.y.low;
+    next_packed_ = std::max(next_packed_, first);
+    for (; next_packed_ <= first + plan_.y.high - plan_.y.low; ++next_packed_) pack_row(n, next_packed_);
+  }
+
+  void pack_row(int n, int iy) {
+    const auto& x = plan_.x;
+    const Tensor<bf16>& in = call_.input[0];
+    bf16* to = ring_ + (iy - plan_.y.low) % plan_.ring_rows * plan_.ring_row();
+    const int first = x0_ * x.step() + x.low;  // the pixel at position 0
+    const bool outside = iy < 0 || iy >= plan_.y.input;
+    const int begin = outside ? plan_.positions : std::clamp(-first, 0, plan_.positions);
+    const int end = outside ? begin : std::clamp(x.input - first, begin, plan_.positions);
+    clear(to, std::ptrdiff_t{begin} * plan_.pitch);
+    to += std::ptrdiff_t{begin} * plan_.pitch;
+    if (begin < end) {
+      const bf16* from = in.pixel(n, std::ptrdiff_t{iy} * x.input + first + begin);
+      const std::size_t bytes = static_cast<std::size_t>(plan_.channels) * sizeof(bf16);
+      if (in.pixel_stride == plan_.pitch && plan_.pitch == plan_.channels) {
+        std::memcpy(to, from, bytes * static_cast<std::size_t>(end - begin));
+        to += std::ptrdiff_t{end - begin} * plan_.pitch;
+      } else {
+        for (int i = begin; i < end; ++i, from += in.pixel_stride, to += plan_.pitch) {
+          std::memcpy(to, from, bytes);
+          clear(to + plan_.channels, plan_.padded - plan_.channels);
+        }
+      }
+    }
+    clear(to, std::ptrdiff_t{plan_.positions - end} * plan_.pitch);
+  }
+
+  static void clear(bf16* to, std::ptrdiff_t count) {
+    std::memset(static_cast<void*>(to), 0, static_cast<std::size_t>(count) * sizeof(bf16));
+  }
+
+  void compute_row(int n, int q) {
+    const auto& y = plan_.y;
+    const auto& x = plan_.x;
+    const Tensor<bf16>& in = call_.input[0];
+    for (int phase = 0; phase < phases(); ++phase) {
+      const int py = phase / x.phases();
+      const int px = phase % x.phases();
+      const int pixels = std::min(plan_.tile_width, x.count(px) - x0_);
+      if (q >= y.count(py) || pixels <= 0) continue;
+      const int begin = phase_begin_[phase];
+      PairProducts p;
+      p.outer = phase_begin_[phase + 1] - begin;
+      p.pairs = plan_.padded / 2;
+      p.a_offset = input_offset_;
+      p.b_offset = weight_offset_;
+      const std::ptrdiff_t pixel = plan_.in_place ? in.pixel_stride : plan_.pitch;
+      p.a_row = x.step() * pixel;
+      for (int t = 0; t < p.outer; ++t) {
+        const PairTap& tap = taps_[begin + t];
+        const std::ptrdiff_t row = plan_.in_place ? tap.row * std::ptrdiff_t{x.input} * pixel
+                                                  : (q * y.step() + tap.row) % plan_.ring_rows * plan_.ring_row();
+        input_offset_[t] = row + tap.column * pixel;
+      }
+      const bf16* a = ring_;
+      if (plan_.in_place) a = in.pixel(n, (std::ptrdiff_t{q} * y.step() + y.low) * x.input + x0_ * x.step() + x.low);
+      const std::ptrdiff_t first = (std::ptrdiff_t{q} * y.phases() + py) * x.output + x0_ * x.phases() + px;
+      compute(p, begin, a, pixels, call_.output.pixel(n, first), call_.output.pixel_stride * x.phases());
+    }
+  }
+
+  /// A row of pixels of one phase: register blocks of consecutive pixels by a group of outputs.
+  void compute(PairProducts& p, int first_tap, const bf16* a, int pixels, bf16* out, std::ptrdiff_t out_step) {
+    const float* bias = held_as<const float>(call_.input[2]).data;
+    const int end = std::min(first_group_ + plan_.groups_of_task, plan_.groups());
+    for (int group = first_group_; group < end; ++group) {
+      const int vectors = plan_.vectors_of(group);
+      const int width = vectors * W;
+      const int k0 = group * plan_.width();
+      const int outputs = std::min(width, plan_.outputs - k0);
+      const Epilogue<Isa> finish{bias ? bias + k0 : nullptr, call_.node->activation, call_.node->slope};
+      p.b = weights_ + group * plan_.group_size();
+      p.b_step = 2 * width;
+      for (int t = 0; t < p.outer; ++t)
+        weight_offset_[t] = std::ptrdiff_t{taps_[first_tap + t].weight} * plan_.padded * width;
+      p.sum = sums_;
+      p.sum_step = width;
+      for (int i = 0; i < pixels;) {
+        const int height = Blocks::next_rows(vectors, pixels - i);
+        const int valid = std::min(height, pixels - i);
+        p.a = a + i * p.a_row;
+        Blocks::kernel(vectors, height)(p);
+        finish.finish(sums_, width, out + i * out_step + k0, out_step, valid, outputs);
+        i += valid;
+      }
+    }
+  }
+
+  const Call<bf16>& call_;
+  const Plan& plan_;
+  const bf16* weights_;
+  bf16* ring_;
+  float* sums_;
+  PairTap* taps_;
+  std::ptrdiff_t* input_offset_;
+  std::ptrdiff_t* weight_offset_;
+  int* phase_begin_;
+  int x0_ = 0, first_group_ = 0;
+  int next_packed_ = 0;
+};
+
+}  // namespace detail
+
+/// Op::convolution and Op::transposed_convolution of bf16, both storage orders of the weight (swap_channels). Weight
+/// and bias are floats.
+template <class Isa>
+void pair_convolution(const Call<bf16>& call) {
+  assert(call.output.shape.depth == 1 && call.input[0].shape.depth == 1 && call.node->window.kernel.depth == 1);
+  const PairConvolutionPlan<Isa> plan(call);
+  bf16* weights = reinterpret_cast<bf16*>(call.scratch.data());
+  const float* weight = held_as<const float>(call.input[1]).data;
+  parallel_tasks<Isa>(plan.groups() * plan.taps, [&](int task) {
+    const int group = task / plan.taps;
+    const int tap = task % plan.taps;
+    const int first = group * plan.width();
+    const int width = plan.vectors_of(group) * Isa::width;
+    detail::pack_pair_tap<Isa>(weight + std::ptrdiff_t{tap} * plan.channels * plan.outputs, call.node->swap_channels,
+                               plan.channels, plan.outputs, first, std::min(width, plan.outputs - first),
+                               weights + group * plan.group_size() + std::ptrdiff_t{tap} * plan.padded * width, width,
+                               plan.padded);
+  });
+  const int row_groups = plan.row_groups(thread_count());
+  const int blocks = plan.blocks();
+  const std::ptrdiff_t rows = std::ptrdiff_t{plan.batch} * plan.rows;
+  parallel_tasks<Isa>(row_groups * plan.tiles * blocks, [&](int task) {
+    std::byte* scratch = scratch_piece<std::byte>(call.scratch, plan.weight_bytes, plan.thread_bytes(), thread_slot());
+    detail::PairConvolutionTask<Isa> worker(call, plan, weights, scratch);
+    worker.run(part_of(rows, row_groups, task / blocks / plan.tiles), task / blocks % plan.tiles, task % blocks);
+  });
+}
+
+template <class Isa>
+std::size_t pair_convolution_scratch_bytes(const Call<bf16>& call, int threads) {
+  const PairConvolutionPlan<Isa> plan(call);
+  return plan.weight_bytes + aligned_bytes(plan.thread_bytes()) * static_cast<std::size_t>(threads);
+}
+
+}  // namespace ulna::tbb_kernels

@@ -4,29 +4,41 @@
 
 #include <concepts>
 #include <cstddef>
+#include <cstdint>
+#include <utility>
 
 #include "ulna/backend/tensor.hpp"
 
 namespace ulna {
 
-/// A CPU backend:
+/// What binds nodes to kernels:
 ///   Element                          the type of activations
 ///   Master                           optional: the type of everything else, such as parameters; by default Element
 ///   kernel<op>(node)                 the kernel for a node of that op, chosen in a constant expression
 ///   scratch_bytes<op>(call, threads) working memory that the kernel needs for this call (data pointers not yet set)
+///   Footprint                        optional: what an output's bits depend on (graph/analyse.hpp), for exact tiling
+template <class B>
+concept Backend = requires(const Node& node, const Call<typename B::Element>& call) {
+  typename B::Element;
+  B::template kernel<Op::convolution>(node);
+  { B::template scratch_bytes<Op::convolution>(call, 1) } -> std::same_as<std::size_t>;
+};
+
+/// A backend whose kernels run where the caller's memory is:
 ///   threads()                        how many threads run a kernel
 ///   run(f)                           calls f() where kernels may use those threads
 ///   parallel_for_blocks(n, block, f) calls f(begin, end) for the blocks of [0, n): optimizers
-///   Footprint                        optional: what an output's bits depend on (graph/analyse.hpp), for exact tiling
 template <class B>
-concept Backend = requires(B backend, const Node& node, const Call<typename B::Element>& call) {
-  typename B::Element;
+concept CpuBackend = Backend<B> && requires(B backend, const Node& node) {
   { B::template kernel<Op::convolution>(node) } -> std::same_as<Kernel<typename B::Element>>;
-  { B::template scratch_bytes<Op::convolution>(call, 1) } -> std::same_as<std::size_t>;
   { backend.threads() } -> std::same_as<int>;
   backend.run([] {});
   backend.parallel_for_blocks(std::int64_t{1}, std::int64_t{1}, [](std::int64_t, std::int64_t) {});
 };
+
+/// The type of a backend's kernels.
+template <Backend B>
+using KernelOf = decltype(B::template kernel<Op::convolution>(std::declval<const Node&>()));
 
 namespace detail {
 template <class B>

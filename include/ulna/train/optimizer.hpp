@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: MIT
-// Optimizers over the flat parameter buffer, with PyTorch's formulas.
+// Optimizers over the flat parameter buffer, with PyTorch's formulas. Each is stated for one parameter, which devices
+// share, and loops over blocks of them.
 #pragma once
 
 #include <array>
 #include <cmath>
 #include <cstdint>
+
+#include "ulna/backend/cuda/host_device.hpp"
 
 namespace ulna {
 
@@ -28,48 +31,68 @@ struct SGD {
   static constexpr const char* name = "sgd";
   static constexpr int slots = 1;
 
-  /// `rate` is the scheduled learning rate, `scale` multiplies gradients (clipping); step counts from 1.
+  /// One step, one parameter at a time.
   template <class T>
-  void update(const UpdateBlock<T>& b, double rate, double scale, std::int64_t /*step*/) const {
-    const T r = static_cast<T>(rate);
-    const T s = static_cast<T>(scale);
-    const T mu = static_cast<T>(momentum);
-    const T decay = static_cast<T>(weight_decay);
-    T* const p = b.parameter;
-    T* const v = b.slot[0];
-    for (std::int64_t i = 0; i < b.count; ++i) {
-      const T g = s * b.gradient[i] + decay * p[i];
-      v[i] = mu * v[i] + g;
-      p[i] -= r * (nesterov ? g + mu * v[i] : v[i]);
+  struct Step {
+    T rate, momentum, decay;
+    bool nesterov;
+
+    ULNA_HOST_DEVICE void operator()(T scale, T& p, T gradient, T& v, T& /*unused*/) const {
+      const T g = scale * gradient + decay * p;
+      v = momentum * v + g;
+      p -= rate * (nesterov ? g + momentum * v : v);
     }
+  };
+
+  /// `rate` is the scheduled learning rate; step counts from 1.
+  template <class T>
+  Step<T> at(double rate, std::int64_t /*step*/) const {
+    return {static_cast<T>(rate), static_cast<T>(momentum), static_cast<T>(weight_decay), nesterov};
+  }
+
+  /// `scale` multiplies gradients (clipping).
+  template <class T>
+  void update(const UpdateBlock<T>& b, double rate, double scale, std::int64_t step) const {
+    const Step<T> move = at<T>(rate, step);
+    const T s = static_cast<T>(scale);
+    T unused{};
+    for (std::int64_t i = 0; i < b.count; ++i) move(s, b.parameter[i], b.gradient[i], b.slot[0][i], unused);
   }
 };
 
 namespace detail {
 /// m = b1 m + (1 - b1) g; v = b2 v + (1 - b2) g^2; p -= rate / (1 - b1^t) m / (sqrt(v / (1 - b2^t)) + eps).
-template <class T, bool Decoupled>
-void adam_update(const UpdateBlock<T>& b, double rate, double scale, std::int64_t step, double beta1, double beta2,
-                 double epsilon, double weight_decay) {
-  const T b1 = static_cast<T>(beta1);
-  const T b2 = static_cast<T>(beta2);
-  const T c1 = static_cast<T>(1.0 - beta1);
-  const T c2 = static_cast<T>(1.0 - beta2);
-  const double t = static_cast<double>(step);
-  const T size = static_cast<T>(rate / (1.0 - std::pow(beta1, t)));
-  const T root = static_cast<T>(1.0 / std::sqrt(1.0 - std::pow(beta2, t)));
-  const T eps = static_cast<T>(epsilon);
-  const T keep = Decoupled ? static_cast<T>(1.0 - rate * weight_decay) : T{1};
-  const T decay = Decoupled ? T{0} : static_cast<T>(weight_decay);
-  const T s = static_cast<T>(scale);
-  T* const p = b.parameter;
-  T* const m = b.slot[0];
-  T* const v = b.slot[1];
-  for (std::int64_t i = 0; i < b.count; ++i) {
-    const T g = s * b.gradient[i] + decay * p[i];
-    m[i] = b1 * m[i] + c1 * g;
-    v[i] = b2 * v[i] + c2 * g * g;
-    p[i] = p[i] * keep - size * m[i] / (std::sqrt(v[i]) * root + eps);
+template <class T>
+struct AdamStep {
+  T b1, b2, c1, c2, size, root, eps, keep, decay;
+
+  ULNA_HOST_DEVICE void operator()(T scale, T& p, T gradient, T& m, T& v) const {
+    const T g = scale * gradient + decay * p;
+    m = b1 * m + c1 * g;
+    v = b2 * v + c2 * g * g;
+    p = p * keep - size * m / (std::sqrt(v) * root + eps);
   }
+};
+
+/// `decoupled`: weight decay shrinks parameters instead of being added to the gradient.
+template <class T>
+AdamStep<T> adam_step(const auto& adam, bool decoupled, double rate, std::int64_t step) {
+  const double t = static_cast<double>(step);
+  return {static_cast<T>(adam.beta1),
+          static_cast<T>(adam.beta2),
+          static_cast<T>(1.0 - adam.beta1),
+          static_cast<T>(1.0 - adam.beta2),
+          static_cast<T>(rate / (1.0 - std::pow(adam.beta1, t))),
+          static_cast<T>(1.0 / std::sqrt(1.0 - std::pow(adam.beta2, t))),
+          static_cast<T>(adam.epsilon),
+          decoupled ? static_cast<T>(1.0 - rate * adam.weight_decay) : T{1},
+          decoupled ? T{0} : static_cast<T>(adam.weight_decay)};
+}
+
+template <class T>
+void adam_update(const UpdateBlock<T>& b, const AdamStep<T>& move, double scale) {
+  const T s = static_cast<T>(scale);
+  for (std::int64_t i = 0; i < b.count; ++i) move(s, b.parameter[i], b.gradient[i], b.slot[0][i], b.slot[1][i]);
 }
 }  // namespace detail
 
@@ -84,9 +107,15 @@ struct Adam {
   static constexpr const char* name = "adam";
   static constexpr int slots = 2;
 
+  /// One step, one parameter at a time; step counts from 1.
+  template <class T>
+  detail::AdamStep<T> at(double rate, std::int64_t step) const {
+    return detail::adam_step<T>(*this, false, rate, step);
+  }
+
   template <class T>
   void update(const UpdateBlock<T>& b, double rate, double scale, std::int64_t step) const {
-    detail::adam_update<T, false>(b, rate, scale, step, beta1, beta2, epsilon, weight_decay);
+    detail::adam_update(b, at<T>(rate, step), scale);
   }
 };
 
@@ -101,9 +130,15 @@ struct AdamW {
   static constexpr const char* name = "adamw";
   static constexpr int slots = 2;
 
+  /// One step, one parameter at a time; step counts from 1.
+  template <class T>
+  detail::AdamStep<T> at(double rate, std::int64_t step) const {
+    return detail::adam_step<T>(*this, true, rate, step);
+  }
+
   template <class T>
   void update(const UpdateBlock<T>& b, double rate, double scale, std::int64_t step) const {
-    detail::adam_update<T, true>(b, rate, scale, step, beta1, beta2, epsilon, weight_decay);
+    detail::adam_update(b, at<T>(rate, step), scale);
   }
 };
 

@@ -2,19 +2,18 @@
 // Training: one step is copy in, run the training graph, clip, update. Nothing is allocated after construction.
 #pragma once
 
-#include <array>
 #include <cmath>
 #include <cstdint>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "ulna/runtime/executor.hpp"
 #include "ulna/runtime/model.hpp"
 #include "ulna/runtime/view.hpp"
 #include "ulna/train/loss.hpp"
 #include "ulna/train/optimizer.hpp"
 #include "ulna/train/schedule.hpp"
+#include "ulna/train/training_run.hpp"
 
 namespace ulna {
 
@@ -86,12 +85,7 @@ class Trainer {
         optimizer_(optimizer),
         options_(std::move(options)),
         backend_(std::move(backend)),
-        gradients_(model.parameters().size()),
-        slots_{Buffer<Master>(model.parameters().size()),
-               Buffer<Master>(Optimizer::slots > 1 ? model.parameters().size() : 0)},
-        block_norms_(blocks()),
-        executor_(backend_, options_.batch,
-                  {model.mutable_parameters().data(), model.mutable_state().data(), gradients_.data()}) {
+        run_(backend_, model, optimizer, options_.batch, options_.clip_norm) {
     check_options();
   }
 
@@ -100,42 +94,34 @@ class Trainer {
   /// classes.
   StepReport step(const ImagesView& images, const LabelsView& labels, const ImagesView& weights = {}) {
     load(images, labels, weights);
-    run();
-    StepReport report{.loss = loss()};
-    if (!std::isfinite(report.loss))
+    StepReport report{.learning_rate = optimizer_.learning_rate * options_.schedule(step_)};
+    const StepOutcome outcome = run_.step(options_.seed, step_, report.learning_rate);
+    if (!std::isfinite(outcome.loss))
       throw DataError("training diverged at step " + std::to_string(step_ + 1) + ": the loss is " +
-                      std::to_string(report.loss) + "; use a smaller learning rate or clip gradients");
-    double scale = 1.0;
-    if (options_.clip_norm > 0.0) {
-      report.gradient_norm = gradient_norm();
-      if (report.gradient_norm > options_.clip_norm) scale = options_.clip_norm / report.gradient_norm;
-    }
-    report.learning_rate = optimizer_.learning_rate * options_.schedule(step_);
+                      std::to_string(outcome.loss) + "; use a smaller learning rate or clip gradients");
+    report.loss = outcome.loss;
+    report.gradient_norm = outcome.gradient_norm;
     report.step = ++step_;
-    update(report.learning_rate, scale);
     return report;
   }
 
   /// The loss of a batch in training mode, with all gradients, without an update. Running statistics do move.
   double evaluate_gradients(const ImagesView& images, const LabelsView& labels, const ImagesView& weights = {}) {
     load(images, labels, weights);
-    run();
-    return loss();
+    return run_.evaluate(options_.seed, step_);
   }
 
   /// d loss / d parameters after a step, in the order of Model::parameters().
-  std::span<const Master> gradients() const { return gradients_.span(); }
+  std::span<const Master> gradients() const { return run_.gradients(); }
   /// Logits of the last step's batch.
-  Tensor<Element> logits() const { return executor_.tensor(compiled.graph.output); }
+  Tensor<Element> logits() const { return run_.tensor(compiled.graph.output); }
 
   ModelType& model() { return model_; }
   std::int64_t steps() const { return step_; }
-  std::size_t bytes() const {
-    return executor_.bytes() + (gradients_.size() + slots_[0].size() + slots_[1].size()) * sizeof(Master);
-  }
+  std::size_t bytes() const { return run_.bytes(); }
 
   /// For checkpoints: the optimizer's memory and the step count.
-  std::span<Master> optimizer_slot(int i) { return slots_[static_cast<std::size_t>(i)].span(); }
+  std::span<Master> optimizer_slot(int i) { return run_.optimizer_slot(i); }
   void resume_at(std::int64_t step) { step_ = step; }
   static constexpr int slot_count = Optimizer::slots;
   static constexpr const char* optimizer_name = Optimizer::name;
@@ -145,10 +131,6 @@ class Trainer {
   static constexpr const auto& compiled = Training::compiled;
 
  private:
-  static constexpr std::int64_t block_size = 1 << 14;
-
-  std::size_t blocks() const { return static_cast<std::size_t>((P::parameter_count + block_size - 1) / block_size); }
-
   void check_options() {
     if (options_.class_weights.empty()) return;
     if (!Loss::pixel_weights)
@@ -168,8 +150,8 @@ class Trainer {
     if (images.batch != labels.batch)
       throw DataError("batch: found " + std::to_string(images.batch) + " images and " + std::to_string(labels.batch) +
                       " label maps");
-    if (executor_.batch() != images.batch) executor_.bind(images.batch);
-    detail::stage_finite(images, executor_.tensor(compiled.graph.image), "images");
+    run_.bind(images.batch);
+    detail::stage_finite(images, run_.tensor(compiled.graph.image), "images");
     detail::stage_labels(labels, master(compiled.graph.labels), L::classes);
     if constexpr (Loss::pixel_weights) load_weights(labels, weights);
   }
@@ -190,48 +172,14 @@ class Trainer {
       for (std::size_t i = 0; i < n; ++i) to.data[i] *= static_cast<Master>(options_.class_weights[labels.data[i]]);
   }
 
-  void run() {
-    (void)model_.mutable_state();  // running statistics move: what predictors derived from them is out of date
-    executor_.run(options_.seed, static_cast<std::uint64_t>(step_));
-  }
-
-  Tensor<Master> master(int id) const { return held_as<Master>(executor_.tensor(id)); }
-  double loss() const { return static_cast<double>(*master(compiled.graph.loss).data); }
-
-  /// Blocks of fixed size, summed in order: the same bits on any number of threads.
-  double gradient_norm() {
-    backend_.parallel_for_blocks(P::parameter_count, block_size, [this](std::int64_t begin, std::int64_t end) {
-      double sum = 0.0;
-      for (std::int64_t i = begin; i < end; ++i) {
-        const auto g = static_cast<double>(gradients_.data()[i]);
-        sum += g * g;
-      }
-      block_norms_.data()[begin / block_size] = sum;
-    });
-    double sum = 0.0;
-    for (const double s : block_norms_.span()) sum += s;
-    return std::sqrt(sum);
-  }
-
-  void update(double rate, double scale) {
-    Master* const parameters = model_.mutable_parameters().data();
-    backend_.parallel_for_blocks(P::parameter_count, block_size, [&](std::int64_t begin, std::int64_t end) {
-      UpdateBlock<Master> block{
-          parameters + begin, gradients_.data() + begin, {slots_[0].data() + begin, nullptr}, end - begin};
-      if (Optimizer::slots > 1) block.slot[1] = slots_[1].data() + begin;
-      optimizer_.update(block, rate, scale, step_);
-    });
-  }
+  Tensor<Master> master(int id) const { return held_as<Master>(run_.tensor(id)); }
 
   ModelType& model_;
   Optimizer optimizer_;
   TrainerOptions options_;
   B backend_;
   std::int64_t step_ = 0;
-  Buffer<Master> gradients_;
-  std::array<Buffer<Master>, 2> slots_;
-  Buffer<double> block_norms_;
-  Executor<Training::compiled, B> executor_;
+  TrainingRun<Training::compiled, B, ModelType, Optimizer> run_;
 };
 
 }  // namespace ulna

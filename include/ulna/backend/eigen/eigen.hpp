@@ -124,6 +124,6 @@ struct Eigen {
   }
 };
 
-static_assert(Backend<Eigen<float>> && Backend<Eigen<double>>);
+static_assert(CpuBackend<Eigen<float>> && CpuBackend<Eigen<double>>);
 
 }  // namespace ulna::cpu

@@ -202,6 +202,6 @@ class Tbb {
   std::shared_ptr<tbb::task_arena> arena_;
 };
 
-static_assert(Backend<Tbb<float>> && Backend<Tbb<bf16>>);
+static_assert(CpuBackend<Tbb<float>> && CpuBackend<Tbb<bf16>>);
 
 }  // namespace ulna::cpu

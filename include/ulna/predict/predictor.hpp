@@ -49,7 +49,10 @@ class Predictor {
   template <class ModelProgram>
   explicit Predictor(Model<ModelProgram, Master>& model, int batch = 1, B backend = {})
       : backend_(std::move(backend)),
-        revision_([&model] { return model.revision(); }),
+        revision_([&model] {
+          model.settle();
+          return model.revision();
+        }),
         max_batch_(batch),
         executor_(
             backend_, batch,

@@ -7,8 +7,10 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <functional>
 #include <span>
 #include <string>
+#include <utility>
 
 #include "ulna/program.hpp"
 #include "ulna/random.hpp"
@@ -74,24 +76,34 @@ class Model {
   /// The network's graph: names and layouts of parameters.
   static constexpr const auto& graph() { return P::inference.graph; }
 
-  std::span<const T> parameters() const { return parameters_.span(); }
-  std::span<const T> state() const { return state_.span(); }
+  std::span<const T> parameters() const {
+    settle();
+    return parameters_.span();
+  }
+  std::span<const T> state() const {
+    settle();
+    return state_.span();
+  }
   /// For changing them: everything derived from parameters is evaluated again at its next use.
   std::span<T> mutable_parameters() {
+    settle();
     ++revision_;
     return parameters_.span();
   }
   std::span<T> mutable_state() {
+    settle();
     ++revision_;
     return state_.span();
   }
 
   /// One parameter or running statistic, in Ulna's memory order [tap][in][out].
   std::span<const T> values(const Parameter& p) const {
+    settle();
     const auto& buffer = is_trainable(p.kind) ? parameters_ : state_;
     return {buffer.data() + p.offset, static_cast<std::size_t>(p.size())};
   }
   std::span<T> mutable_values(const Parameter& p) {
+    settle();
     ++revision_;
     const auto& buffer = is_trainable(p.kind) ? parameters_ : state_;
     return {buffer.data() + p.offset, static_cast<std::size_t>(p.size())};
@@ -99,6 +111,25 @@ class Model {
 
   /// Changes whenever parameters or state may have changed.
   std::uint64_t revision() const { return revision_; }
+
+  /// For trainers that keep newer numbers elsewhere, on a device: once outdate() was called, `source` is asked to copy
+  /// them here when somebody reads them. Without a source (an empty function) the model's own are the newest again;
+  /// what the old source still had is copied first.
+  using Source = std::function<void(std::span<T> parameters, std::span<T> state)>;
+  void set_source(Source source) {
+    settle();
+    source_ = std::move(source);
+  }
+  void outdate() {
+    outdated_ = true;
+    ++revision_;
+  }
+  /// Fetches newer numbers, if there are any elsewhere.
+  void settle() const {
+    if (!outdated_) return;
+    source_(parameters_.span(), state_.span());
+    outdated_ = false;
+  }
 
   /// Of all parameters and state, to the bit.
   std::uint64_t hash() const { return hash_bytes(std::as_bytes(state()), hash_bytes(std::as_bytes(parameters()))); }
@@ -143,6 +174,8 @@ class Model {
   Buffer<T> parameters_;
   Buffer<T> state_;
   std::uint64_t revision_ = 1;
+  Source source_{};
+  mutable bool outdated_ = false;
 };
 
 }  // namespace ulna

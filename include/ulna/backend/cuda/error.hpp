@@ -29,27 +29,20 @@ inline std::string version_text(int version) {
   return std::to_string(version / 1000) + '.' + std::to_string(version % 1000 / 10);
 }
 
-/// Bytes that an object needs on a device: some once, some for every sample of its largest batch.
-struct MemoryNeed {
-  std::int64_t fixed = 0;
-  std::int64_t per_sample = 0;
-
-  constexpr std::int64_t bytes(int batch) const { return fixed + per_sample * batch; }
-  /// The largest batch that fits, 0 when not even one sample does.
-  constexpr int batch_within(std::int64_t available) const {
-    if (bytes(1) > available) return 0;
-    return per_sample > 0 ? static_cast<int>((available - fixed) / per_sample) : 1;
+/// Throws Error when the `bytes_of(batch)` that a batch needs exceed what is free; the message names the largest batch
+/// that would fit.
+inline void require_memory(auto bytes_of, int batch, std::int64_t available, const std::string& device) {
+  const std::int64_t needed = bytes_of(batch);
+  if (needed <= available) return;
+  int fits = 0;
+  for (int too_many = batch; too_many - fits > 1;) {
+    const int middle = fits + (too_many - fits) / 2;
+    (bytes_of(middle) <= available ? fits : too_many) = middle;
   }
-};
-
-/// Throws Error when the need for a batch exceeds what is free.
-inline void require_memory(const MemoryNeed& need, int batch, std::int64_t available, const std::string& device) {
-  if (need.bytes(batch) <= available) return;
-  const int fits = need.batch_within(available);
-  throw Error(device + ": a batch of " + std::to_string(batch) + " needs " + mebibytes(need.bytes(batch)) +
-              " of device memory, " + mebibytes(available) + " are free; " +
+  throw Error(device + ": a batch of " + std::to_string(batch) + " needs " + mebibytes(needed) + " of device memory, " +
+              mebibytes(available) + " are free; " +
               (fits > 0 ? "a batch of " + std::to_string(fits) + " would fit"
-                        : "not even a batch of 1 fits (" + mebibytes(need.bytes(1)) + "): use a smaller image"));
+                        : "a batch of 1 needs " + mebibytes(bytes_of(1)) + ": use a smaller image or network"));
 }
 
 }  // namespace detail

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: MIT
+// The policy that puts a program on a device.
+#pragma once
+
+#include <memory>
+#include <type_traits>
+
+#include "ulna/backend/backend.hpp"
+#include "ulna/backend/cuda/convolution.hpp"
+#include "ulna/backend/cuda/ops.hpp"
+#include "ulna/backend/cuda/platform.hpp"
+#include "ulna/bf16.hpp"
+
+namespace ulna::cuda {
+
+/// How products of float matrices are computed. bfloat16 activations are multiplied as such.
+namespace arithmetic {
+
+/// In float, as the CPU does.
+struct Exact {};
+/// On tensor cores: factors are rounded to 11 significant bits, sums are float.
+struct Tf32 {};
+
+}  // namespace arithmetic
+
+namespace detail {
+
+template <class T, class A>
+constexpr Arithmetic products_of() {
+  if constexpr (std::is_same_v<T, bf16>) return Arithmetic::bf16;
+  return std::is_same_v<A, arithmetic::Exact> ? Arithmetic::exact : Arithmetic::tf32;
+}
+
+}  // namespace detail
+
+/// A backend on a Platform (platform.hpp). T is the type of activations, float or bf16; parameters, their gradients,
+/// statistics and losses are float. Copies share the device.
+template <class T, class A, class Platform>
+class BasicDevice {
+  static_assert(std::is_same_v<T, float> || std::is_same_v<T, bf16>, "cuda::Device: activations are float or bf16");
+
+ public:
+  using Element = T;
+  using Master = float;
+  using PlatformType = Platform;
+  using Execution = typename Platform::Execution;
+  using Launcher = void (*)(const Execution&, const Call<T>&);
+
+  /// The first device.
+  BasicDevice() : BasicDevice(0) {}
+  /// Opens device `index`. Throws cuda::Error where there is no such device, or it cannot run this program.
+  explicit BasicDevice(int index) : platform_(std::make_shared<Platform>(index)) {}
+
+  const Platform& platform() const { return *platform_; }
+
+  /// What enqueues a node's work; null for leaves and slices, which never run.
+  template <Op op>
+  static constexpr Launcher kernel(const Node&) {
+    if constexpr (op == Op::convolution || op == Op::transposed_convolution)
+      return &convolution<products, Execution, T>;
+    else if constexpr (op == Op::convolution_weight_gradient)
+      return &convolution_weight_gradient<products, Execution, T>;
+    else
+      return launcher<op, Execution, T>();
+  }
+
+  template <Op op>
+  static std::size_t scratch_bytes(const Call<T>& call, int /*threads*/) {
+    if constexpr (op == Op::convolution || op == Op::transposed_convolution)
+      return convolution_scratch_bytes<products>(call);
+    else if constexpr (op == Op::convolution_weight_gradient)
+      return convolution_weight_gradient_scratch_bytes<products>(call);
+    else
+      return cuda::scratch_bytes<op>(call);
+  }
+
+ private:
+  static constexpr Arithmetic products = detail::products_of<T, A>();
+
+  std::shared_ptr<const Platform> platform_;
+};
+
+}  // namespace ulna::cuda

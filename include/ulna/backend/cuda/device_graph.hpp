@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: MIT
+// A planned graph in the memory of a device: one arena, staging on the host, and its nodes enqueued in order.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+#include "ulna/backend/cuda/device.hpp"
+#include "ulna/backend/cuda/error.hpp"
+#include "ulna/runtime/binding.hpp"
+
+namespace ulna::cuda {
+
+/// Graph and plan `C` on device backend `B`, for up to `max_batch` samples.
+template <const auto& C, class B>
+class DeviceGraph {
+ public:
+  using Element = typename B::Element;
+  using Master = typename B::Master;
+  using Platform = typename B::PlatformType;
+  using Bound = Binding<C, B>;
+
+  /// Throws Error unless the device has room for this graph and `further_bytes`.
+  static void require_memory(const B& backend, int max_batch, std::int64_t further_bytes) {
+    detail::require_memory([&](int batch) { return static_cast<std::int64_t>(Parts(batch).bytes) + further_bytes; },
+                           max_batch, backend.platform().free_bytes(), backend.platform().name());
+  }
+
+  /// `external`: memory of the device.
+  DeviceGraph(const B& backend, int max_batch, const ExternalMemory<Master>& external)
+      : platform_(backend.platform()),
+        parts_(max_batch),
+        memory_(platform_.template memory<std::byte>(parts_.bytes)),
+        staging_(platform_.template staging<Master>(Bound::staging_size(max_batch))) {
+    std::byte* const base = memory_.data();
+    binding_.bind(
+        {external, reinterpret_cast<Element*>(base + parts_.arena), reinterpret_cast<Master*>(base + parts_.persistent),
+         reinterpret_cast<Master*>(base + parts_.staging), reinterpret_cast<Master*>(base + parts_.master_arena),
+         std::span<std::byte>{base + parts_.scratch, parts_.bytes - parts_.scratch}},
+        max_batch);
+  }
+
+  void bind(int batch) { binding_.bind(binding_.memory(), batch); }
+  int batch() const { return binding_.batch(); }
+
+  /// Where the host puts images, labels and pixel weights.
+  Tensor<Element> staged(int id) const {
+    Tensor<Element> t = binding_.tensor(id);
+    const auto offset = static_cast<std::ptrdiff_t>(C.plan.places[id].offset) * batch();
+    t.data = reinterpret_cast<Element*>(staging_.data() + offset) + C.plan.places[id].channel_offset;
+    return t;
+  }
+  /// Enqueues the copy of what is staged to the device.
+  void upload_staged() const {
+    platform_.copy(binding_.memory().staging, staging_.data(), Bound::staging_size(batch()) * sizeof(Master));
+  }
+
+  /// Enqueues the nodes that are evaluated when parameters change, or all others. `run`: in memory of the device.
+  void enqueue(bool once, const RunState* run) const {
+    const auto on = platform_.execution(run);
+    binding_.for_each_node(once, [&](auto kernel, const Call<Element>& call) {
+      try {
+        kernel(on, call);
+      } catch (const Error& e) {
+        throw Error(path_of(C.graph, call.node->scope) + ", " + name_of(call.node->op) + ": " + e.what());
+      }
+    });
+  }
+
+  /// A node's output in memory of the device.
+  Tensor<Element> tensor(int id) const { return binding_.tensor(id); }
+
+  /// Bytes of a node's output, dense.
+  std::size_t dense_bytes(int id, int batch) const {
+    const Node& n = C.graph.nodes[id];
+    return static_cast<std::size_t>(n.shape.size() * (n.per_sample ? batch : 1)) * element_bytes(id);
+  }
+  /// Enqueues the copy of a node's output to `to`, where it is dense. Returns what will be there.
+  Tensor<Element> download(int id, std::byte* to) const {
+    Tensor<Element> t = binding_.tensor(id);
+    const std::size_t row = static_cast<std::size_t>(t.shape.channels) * element_bytes(id);
+    if (t.pixel_stride == t.shape.channels)
+      platform_.copy(to, t.data, dense_bytes(id, t.batch));
+    else
+      platform_.copy_rows(to, t.data, row, static_cast<std::size_t>(t.batch * t.pixels()),
+                          static_cast<std::size_t>(t.pixel_stride) * element_bytes(id));
+    return {reinterpret_cast<Element*>(to), t.shape, t.batch, t.shape.channels, t.pixels() * t.shape.channels};
+  }
+
+  /// Bytes held on the device.
+  std::size_t bytes() const { return parts_.bytes; }
+
+ private:
+  /// Where the parts of the one allocation begin.
+  struct Parts {
+    explicit Parts(int batch) {
+      arena = take(Bound::arena_size(batch) * sizeof(Element));
+      persistent = take(Bound::persistent_size * sizeof(Master));
+      staging = take(Bound::staging_size(batch) * sizeof(Master));
+      master_arena = take(Bound::master_arena_size(batch) * sizeof(Master));
+      scratch = take(Bound().scratch_bytes(batch, 1));
+    }
+    std::size_t arena, persistent, staging, master_arena, scratch;
+    std::size_t bytes = 0;
+
+   private:
+    std::size_t take(std::size_t count) {
+      const std::size_t at = bytes;
+      bytes += (count + 255) / 256 * 256;
+      return at;
+    }
+  };
+
+  static constexpr std::size_t element_bytes(int id) {
+    return is_activation(C.graph, id) ? sizeof(Element) : sizeof(Master);
+  }
+
+  const Platform& platform_;
+  Parts parts_;
+  typename Platform::template Memory<std::byte> memory_;
+  typename Platform::template Staging<Master> staging_;
+  Bound binding_;
+};
+
+}  // namespace ulna::cuda

@@ -14,6 +14,7 @@
 #include <cstdint>
 #include <cstring>
 #include <deque>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -72,6 +73,8 @@ class EmulatedBlock {
         for (int w = c.offset / 4; w < c.offset / 4 + 4; ++w) {
           word(w).in_flight = false;
           note_write(c.thread, w);
+          word(w).published = false;
+          unpublished_.push_back(w);
         }
       }
       groups_.pop_front();
@@ -149,6 +152,42 @@ class EmulatedBlock {
     }
   }
 
+  // --- products of warpgroups: wgmma.mma_async
+
+  /// fence.proxy.async: what this thread's copies wrote may be read by asynchronous products.
+  void publish() {
+    for (const int w : unpublished_) word(w).published = true;
+    unpublished_.clear();
+  }
+  std::uint64_t descriptor(int offset, int leading, int stride) {
+    return matrix_descriptor(static_cast<std::uint32_t>(offset), leading, stride);
+  }
+  void begin_products() {}
+  void commit_products() { products_.emplace_back(); }
+  /// Adds the product of a 64 x 16 and a 16 x Columns matrix to Columns / 2 floats of each thread of a warpgroup.
+  template <int Columns, bool AcrossA, class SumsOf, class AOf>
+  void multiply_warpgroups(const SumsOf& sums_of, const AOf& a_of, std::uint64_t b) {
+    for (int first = 0; first < Threads; first += warpgroup_size) {
+      std::vector<float*> sums;
+      for (int t = first; t < first + warpgroup_size; ++t) sums.push_back(&sums_of(t)[0][0]);
+      const std::uint64_t a = a_of(first);
+      const auto product = [this, sums, a, b, first] { multiply_warpgroup<Columns, AcrossA>(first, sums, a, b); };
+      if (timing_.late_copies)
+        products_.back().push_back(product);
+      else
+        product();
+    }
+  }
+  template <int Pending>
+  void wait_products() {
+    while (products_.size() > Pending + 1) {
+      for (const auto& product : products_.front()) product();
+      products_.pop_front();
+    }
+  }
+  template <int Columns>
+  void settle(float (*)[4]) {}
+
   const std::string& trouble() const { return trouble_; }
 
  protected:
@@ -161,7 +200,39 @@ class EmulatedBlock {
     int written = -1, writer = -1;  ///< in which epoch, by whom
     int read = -1, reader = -1;     ///< reader -2: several threads
     bool in_flight = false;
+    bool published = false;
   };
+
+  /// Element (mn, k) of a matrix with 128-byte swizzle: bits 4 to 6 of the address are exclusive-ored with bits 7 to 9.
+  template <bool Across>
+  float element(int thread, std::uint64_t descriptor, int mn, int k) {
+    const auto field = [&](int shift) { return static_cast<int>(descriptor >> shift & 0x3FFF) * 16; };
+    const int leading = field(16);
+    const int stride = field(32);
+    const int at = field(0) + (Across ? mn / 64 * leading + k / 8 * stride + k % 8 * 128 + mn % 64 * 2
+                                      : mn / 8 * stride + mn % 8 * 128 + k * 2);
+    const int swizzled = at ^ (at >> 7 & 7) << 4;
+    if (!word(swizzled / 4).published) complain("a product reads what was not published", swizzled / 4);
+    const auto bits = load<std::uint32_t>(thread, swizzled / 4 * 4);
+    return bf16::from_bits(static_cast<std::uint16_t>(bits >> (swizzled % 4 * 8)));
+  }
+
+  template <int Columns, bool AcrossA>
+  void multiply_warpgroup(int first, const std::vector<float*>& sums, std::uint64_t a, std::uint64_t b) {
+    if (a >> 62 != 1 || b >> 62 != 1) complain("a descriptor without 128-byte swizzle", 0);
+    std::vector<float> bs(16 * Columns);
+    for (int k = 0; k < 16; ++k)
+      for (int n = 0; n < Columns; ++n) bs[static_cast<std::size_t>(k * Columns + n)] = element<true>(first, b, n, k);
+    for (int row = 0; row < warpgroup_rows; ++row) {
+      float as[16];
+      for (int k = 0; k < 16; ++k) as[k] = element<AcrossA>(first, a, row, k);
+      for (int n = 0; n < Columns; ++n) {  // warp row / 16, lane (row % 8, n % 8 / 2), number (n / 8, row / 8, n % 2)
+        const int thread = row / 16 * 32 + row % 8 * 4 + n % 8 / 2;
+        float& sum = sums[static_cast<std::size_t>(thread)][n / 8 * 4 + row % 16 / 8 * 2 + n % 2];
+        for (int k = 0; k < 16; ++k) sum += as[k] * bs[static_cast<std::size_t>(k * Columns + n)];
+      }
+    }
+  }
 
   static float half(const std::uint32_t* words, int i) {
     return bf16::from_bits(static_cast<std::uint16_t>(words[i / 2] >> (i % 2 * 16)));
@@ -196,6 +267,8 @@ class EmulatedBlock {
   std::vector<std::byte> memory_;
   std::vector<Word> words_;
   std::deque<std::vector<Copy>> groups_;
+  std::deque<std::vector<std::function<void()>>> products_{1};
+  std::vector<int> unpublished_;
   int epoch_ = 0;
   std::string trouble_;
 };
@@ -203,7 +276,10 @@ class EmulatedBlock {
 /// Runs the bodies of execution.hpp and the programs of products one after another.
 struct EmulatedExecution : HostExecution {
   Timing timing{};
+  bool warpgroups = false;  ///< multiply as Hopper does
 };
+
+inline bool has_warpgroup_products(const EmulatedExecution& on) { return on.warpgroups; }
 
 template <class Program>
 void run_tiles(const EmulatedExecution& on, const char* name, const ProductPlan& plan, const Program& program) {

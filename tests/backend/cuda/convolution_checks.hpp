@@ -69,11 +69,11 @@ struct ConvolutionCase {
   Op op = Op::convolution;
   Window window = window2d(3, 1, 1);
   int batch = 1;
-  int in = 8, out = 8;          ///< channels of the input (weight gradient: of the large and the small image)
+  int in = 8, out = 8;  ///< channels of the input (weight gradient: of the large and the small image)
   Extent small{1, 4, 4}, large{1, 4, 4};
   bool swapped = false, biased = false, accumulate = false;
   Activation activation = Activation::none;
-  int before = 0, after = 0;    ///< channels around each operand
+  int before = 0, after = 0;  ///< channels around each operand
 
   std::string text() const {
     const auto of = [](const Extent& e) {
@@ -82,9 +82,9 @@ struct ConvolutionCase {
     return "op " + std::to_string(static_cast<int>(op)) + " kernel " + of(window.kernel) + " stride " +
            of(window.stride) + " dilation " + of(window.dilation) + " pad " + of(window.pad_before) + " " +
            of(window.pad_after) + " batch " + std::to_string(batch) + " channels " + std::to_string(in) + " " +
-           std::to_string(out) + " small " + of(small) + " large " + of(large) + " swapped " +
-           std::to_string(swapped) + " activation " + std::to_string(static_cast<int>(activation)) + " around " +
-           std::to_string(before) + " " + std::to_string(after);
+           std::to_string(out) + " small " + of(small) + " large " + of(large) + " swapped " + std::to_string(swapped) +
+           " activation " + std::to_string(static_cast<int>(activation)) + " around " + std::to_string(before) + " " +
+           std::to_string(after);
   }
 };
 
@@ -103,9 +103,9 @@ struct CaseResult {
 
 /// The case on blocks that are emulated, and in double. Draw: the value of an operand.
 template <Arithmetic A, class Draw>
-CaseResult run_case(const ConvolutionCase& c, Timing timing, const Draw& draw, std::uint64_t seed = 1) {
+CaseResult run_case(const ConvolutionCase& c, Timing timing, const Draw& draw, bool warpgroups = false) {
   using T = typename OperandOf<A>::type;
-  Random random(Seed{seed});
+  Random random(Seed{1});
   const bool gradient = c.op == Op::convolution_weight_gradient;
   const bool transposed = c.op == Op::transposed_convolution;
   Node node{.op = c.op, .accumulate = c.accumulate, .swap_channels = c.swapped, .activation = c.activation};
@@ -153,14 +153,16 @@ CaseResult run_case(const ConvolutionCase& c, Timing timing, const Draw& draw, s
   auto* first = reinterpret_cast<std::byte*>(scratch.data());
   while (reinterpret_cast<std::uintptr_t>(first) % 64 != 0) first += 8;
   call.scratch = {first, bytes};
-  std::vector<double> reference_scratch(
-      (gradient ? eigen::bytes_for<eigen::WeightGradientBuffers>(reference)
-                : eigen::bytes_for<eigen::ProductBuffers>(reference)) / 8 + 8);
+  std::vector<double> reference_scratch((gradient ? eigen::bytes_for<eigen::WeightGradientBuffers>(reference)
+                                                  : eigen::bytes_for<eigen::ProductBuffers>(reference)) /
+                                            8 +
+                                        8);
   reference.scratch = {reinterpret_cast<std::byte*>(reference_scratch.data()), reference_scratch.size() * 8};
 
   EmulatedExecution on;
   on.timing = timing;
   on.backwards = timing.backwards;
+  on.warpgroups = warpgroups;
   if (gradient) {
     convolution_weight_gradient<A>(on, call);
     eigen::convolution_weight_gradient(reference);
@@ -190,9 +192,9 @@ inline double difference(const CaseResult& r) {
 
 /// Exact but for the output's rounding (and the exponential function's).
 template <Arithmetic A>
-void check_case(const ConvolutionCase& c, Timing timing = {}) {
+void check_case(const ConvolutionCase& c, Timing timing = {}, bool warpgroups = false) {
   INFO(c.text());
-  const CaseResult r = run_case<A>(c, timing, coarse);
+  const CaseResult r = run_case<A>(c, timing, coarse, warpgroups);
   const bool rounded = A == Arithmetic::bf16 && c.op != Op::convolution_weight_gradient;
   const bool smooth = c.activation == Activation::sigmoid || c.activation == Activation::gelu;
   if (!smooth && !rounded) {

@@ -17,7 +17,7 @@ TEST_CASE("cuda weight gradient, tf32: random windows, channels, slices and batc
   Random r(Seed{34});
   for (int i = 0; i < 24; ++i)
     check_case<Arithmetic::tf32>(random_case(r, Op::convolution_weight_gradient, 4),
-                               {.late_copies = i % 3 != 0, .backwards = i % 4 == 1});
+                                 {.late_copies = i % 3 != 0, .backwards = i % 4 == 1});
 }
 
 TEST_CASE("cuda convolution, tf32: within 2e-3 of the double reference on operands of all bits") {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "ulna/backend/cuda/convolution.hpp"
+#include "ulna/backend/cuda/convolution_hopper.cuh"
 #include "ulna/backend/cuda/launch.cuh"
 
 namespace ulna::cuda {
@@ -94,17 +95,65 @@ struct DeviceBlock {
           : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
           : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
   }
+
+  // --- products of warpgroups
+
+  __device__ void publish() const { detail::publish_shared_memory(); }
+  __device__ std::uint64_t descriptor(int offset, int leading, int stride) const {
+    return matrix_descriptor(detail::shared_address(offset), leading, stride);
+  }
+  __device__ void begin_products() const { detail::begin_warpgroup_products(); }
+  __device__ void commit_products() const { detail::commit_warpgroup_products(); }
+  template <int Columns, bool AcrossA, class SumsOf, class AOf>
+  __device__ void multiply_warpgroups(const SumsOf& sums_of, const AOf& a_of, std::uint64_t b) const {
+    const auto t = static_cast<int>(threadIdx.x);
+    detail::WarpgroupInstruction<Columns>::template run<AcrossA>(sums_of(t), a_of(t), b);
+  }
+  template <int Pending>
+  __device__ void wait_products() const {
+    detail::wait_warpgroup_products<Pending>();
+  }
+  /// Keeps the compiler from moving reads and writes of the sums across.
+  template <int Columns>
+  __device__ void settle(float (*sums)[4]) const {
+    ULNA_UNROLL
+    for (int j = 0; j < Columns / 8; ++j) ULNA_UNROLL
+    for (int i = 0; i < 4; ++i) asm volatile("" : "+f"(sums[j][i])::"memory");
+  }
 };
 
 namespace detail {
 
 template <class Program>
-__global__ void __launch_bounds__(Program::Tile::threads) tile_kernel(const __grid_constant__ Program program) {
+__global__ void __launch_bounds__(Program::Tile::threads, Program::Tile::resident_blocks)
+    tile_kernel(const __grid_constant__ Program program) {
+  if constexpr (Program::Tile::warpgroups && !ULNA_HAS_WARPGROUPS) return;
   DeviceBlock block;
   program(block, BlockIndex{static_cast<int>(blockIdx.x), static_cast<int>(blockIdx.y), static_cast<int>(blockIdx.z)});
 }
 
+/// Holds static shared memory where there is code of warpgroups: how the host tells sm_90a from sm_90.
+template <int>
+__global__ void warpgroup_probe_kernel(int* to) {
+#if ULNA_HAS_WARPGROUPS
+  __shared__ int found;
+  if (threadIdx.x == 0) found = 1;
+  __syncthreads();
+  *to = found;
+#endif
+}
+
 }  // namespace detail
+
+/// Whether the device is a Hopper and this program holds code for sm_90a.
+inline bool has_warpgroup_products(const DeviceExecution& on) {
+  if (on.context.architecture != 90) return false;
+  cudaFuncAttributes attributes{};
+  const cudaError_t status =
+      cudaFuncGetAttributes(&attributes, reinterpret_cast<const void*>(&detail::warpgroup_probe_kernel<0>));
+  check(status, "asking for the code of the device's architecture");
+  return attributes.sharedSizeBytes > 0;
+}
 
 /// Enqueues program(block, index) for every tile, phase and split of the plan.
 template <class Program>

@@ -3,7 +3,8 @@
 //
 // An Execution (execution.hpp) that runs these ops also has
 //   run_tiles(execution, name, plan, program)   program(block, index) for every tile, phase and split of the plan
-// found by its argument: convolution.cuh on the device, an emulated block in the tests.
+//   has_warpgroup_products(execution)           whether blocks multiply by warpgroups (convolution_hopper.hpp)
+// found by their argument: convolution.cuh on the device, an emulated block in the tests.
 #pragma once
 
 #include <algorithm>
@@ -88,17 +89,36 @@ bool in_chunks(const Tensor<T>& x) {
          reinterpret_cast<std::uintptr_t>(x.data) % chunk_bytes == 0;
 }
 
-template <Arithmetic A>
-inline constexpr int step_terms = TileOf<A, Major::k, TileKind::medium>::type::depth;
-
-/// Floats of the partial sums that either way of copying may need: which one is known only with the addresses.
-constexpr std::int64_t most_partials(const ProductSize& size, std::int64_t sums_of_a_split, bool always) {
+/// Floats of the partial sums that any way of computing may need: which it is, addresses and the device decide.
+constexpr std::int64_t most_partials(const ProductSize& size, int vector, std::int64_t sums_of_a_split, bool always) {
   std::int64_t most = 0;
-  for (const bool whole : {false, true}) {
-    const ProductPlan plan = plan_product(size, whole);
+  for (const ProductMeans means : {ProductMeans{vector, false}, {vector, true}, {vector, true, true}}) {
+    const ProductPlan plan = plan_product(size, means);
     if (always || plan.splits > 1) most = std::max(most, plan.splits * sums_of_a_split);
   }
   return most;
+}
+
+/// Calls run.operator()<kind>(), for bf16 with the kinds of warpgroups.
+template <Arithmetic A, class Run>
+void with_kind(TileKind kind, const Run& run) {
+  switch (kind) {
+    case TileKind::large:
+      return run.template operator()<TileKind::large>();
+    case TileKind::medium:
+      return run.template operator()<TileKind::medium>();
+    case TileKind::small:
+      return run.template operator()<TileKind::small>();
+    case TileKind::general:
+      return run.template operator()<TileKind::general>();
+    default:
+      break;
+  }
+  if constexpr (A == Arithmetic::bf16) {
+    if (kind == TileKind::warpgroup_large) return run.template operator()<TileKind::warpgroup_large>();
+    if (kind == TileKind::warpgroup_medium) return run.template operator()<TileKind::warpgroup_medium>();
+    run.template operator()<TileKind::warpgroup_small>();
+  }
 }
 
 }  // namespace detail
@@ -107,22 +127,23 @@ constexpr std::int64_t most_partials(const ProductSize& size, std::int64_t sums_
 template <Arithmetic A>
 struct ConvolutionBuffers {
   using Operand = typename OperandOf<A>::type;
+  static constexpr int vector = chunk_bytes / static_cast<int>(sizeof(Operand));
 
   template <class T>
-  ConvolutionBuffers(const Call<T>& call, Workspace& w)
+  ConvolutionBuffers(const Call<T>& call, Workspace& w, bool warpgroups = false)
       : window(window_geometry(call.node->window, call.input[0].shape.extent(), call.output.shape.extent(),
                                call.node->op == Op::transposed_convolution)),
         slow_activation(!QuickActivation::covers(call.node->activation)) {
     const int channels = call.input[0].shape.channels;
     const int outputs = call.output.shape.channels;
-    const ProductSize size{call.output.batch * most_pixels(window), outputs,
-                           ceil_div(most_taps(window) * channels, detail::step_terms<A>), window.phases()};
-    plan = plan_product(size, detail::in_chunks(call.input[0]));
-    weight_pitch = round_up(outputs, chunk_bytes / static_cast<int>(sizeof(Operand)));
+    const ProductSize size{call.output.batch * most_pixels(window), outputs, most_taps(window) * channels,
+                           window.phases()};
+    plan = plan_product(size, {vector, detail::in_chunks(call.input[0]), warpgroups && A == Arithmetic::bf16});
+    weight_pitch = round_up(outputs, vector);
     partial_pitch = round_up(outputs, 4);
     split_size = rows_of(call.output) * partial_pitch;
     packed = w.take<Operand>(std::int64_t{window.taps()} * channels * weight_pitch);
-    partial = w.take<float>(detail::most_partials(size, split_size, slow_activation));
+    partial = w.take<float>(detail::most_partials(size, vector, split_size, slow_activation));
   }
 
   WindowGeometry window;
@@ -156,11 +177,12 @@ void run_convolution(const Execution& on, const Call<T>& call, const Convolution
                      const typename OperandOf<A>::type* weight) {
   using Tile = typename TileOf<A, Major::k, Kind>::type;
   const bool finish = b.plan.splits > 1 || b.slow_activation;
-  const ConvolutionProgram<Tile, Kind != TileKind::general, T> program{
+  ConvolutionProgram<Tile, Kind != TileKind::general, T> program{
       .input = call.input[0],
       .weight = weight,
       .weight_pitch = b.weight_pitch,
-      .window = b.window,
+      .kernel = b.window.kernel(),
+      .phases = {},
       .output = call.output,
       .whole_output = in_chunks(call.output),
       .bias = held_as<float>(call.input[2]).data,
@@ -170,7 +192,12 @@ void run_convolution(const Execution& on, const Call<T>& call, const Convolution
       .steps_per_split = b.plan.steps_per_split,
       .column_tiles = b.plan.column_tiles,
   };
-  run_tiles(on, "convolution", b.plan, program);
+  ProductPlan plan = b.plan;
+  for (int first = 0; first < b.plan.phases; first += PhaseTable::capacity) {
+    plan.phases = std::min(b.plan.phases - first, PhaseTable::capacity);
+    program.phases = PhaseTable::of(b.window, first);
+    run_tiles(on, "convolution", plan, program);
+  }
 }
 
 }  // namespace detail
@@ -179,22 +206,10 @@ void run_convolution(const Execution& on, const Call<T>& call, const Convolution
 template <Arithmetic A, class Execution, class T>
 void convolution(const Execution& on, const Call<T>& call) {
   static_assert(std::is_same_v<T, typename OperandOf<A>::type>);
-  const auto b = buffers_of<ConvolutionBuffers<A>>(call);
+  Workspace workspace(call.scratch.data());
+  const ConvolutionBuffers<A> b(call, workspace, has_warpgroup_products(on));
   const auto* weight = detail::packed_weight(on, call, b.packed, b.weight_pitch);
-  switch (b.plan.kind) {
-    case TileKind::large:
-      detail::run_convolution<A, TileKind::large>(on, call, b, weight);
-      break;
-    case TileKind::medium:
-      detail::run_convolution<A, TileKind::medium>(on, call, b, weight);
-      break;
-    case TileKind::small:
-      detail::run_convolution<A, TileKind::small>(on, call, b, weight);
-      break;
-    case TileKind::general:
-      detail::run_convolution<A, TileKind::general>(on, call, b, weight);
-      break;
-  }
+  detail::with_kind<A>(b.plan.kind, [&]<TileKind kind>() { detail::run_convolution<A, kind>(on, call, b, weight); });
   if (b.plan.splits == 1 && !b.slow_activation) return;
   on.each("finish_convolution", rows_of(call.output) * call.output.shape.channels,
           bodies::FinishConvolution<T>{b.partial, b.partial_pitch, b.plan.splits, b.split_size,
@@ -210,15 +225,16 @@ std::size_t convolution_scratch_bytes(const Call<T>& call) {
 template <Arithmetic A>
 struct WeightGradientBuffers {
   template <class T>
-  WeightGradientBuffers(const Call<T>& call, Workspace& w)
+  WeightGradientBuffers(const Call<T>& call, Workspace& w, bool warpgroups = false)
       : window(window_geometry(call.node->window, call.input[0].shape.extent(), call.input[1].shape.extent(), false)),
         rows(window.taps() * call.input[0].shape.channels),
         partial_pitch(round_up(call.input[1].shape.channels, 4)),
         split_size(std::int64_t{rows} * partial_pitch) {
-    const ProductSize size{rows, call.input[1].shape.channels,
-                           ceil_div(static_cast<int>(rows_of(call.input[1])), detail::step_terms<A>), 1};
-    plan = plan_product(size, detail::in_chunks(call.input[0]) && detail::in_chunks(call.input[1]));
-    partial = w.take<float>(detail::most_partials(size, split_size, true));
+    constexpr int vector = ConvolutionBuffers<A>::vector;
+    const ProductSize size{rows, call.input[1].shape.channels, static_cast<int>(rows_of(call.input[1]))};
+    const bool whole = detail::in_chunks(call.input[0]) && detail::in_chunks(call.input[1]);
+    plan = plan_product(size, {vector, whole, warpgroups && A == Arithmetic::bf16});
+    partial = w.take<float>(detail::most_partials(size, vector, split_size, true));
   }
 
   WindowGeometry window;
@@ -236,7 +252,7 @@ void run_weight_gradient(const Execution& on, const Call<T>& call, const WeightG
   const WeightGradientProgram<Tile, Kind != TileKind::general> program{
       .large = call.input[0],
       .small = call.input[1],
-      .window = b.window,
+      .walk = walk_phase(b.window, 0),
       .partial = b.partial,
       .partial_pitch = b.partial_pitch,
       .steps_per_split = b.plan.steps_per_split,
@@ -251,21 +267,9 @@ void run_weight_gradient(const Execution& on, const Call<T>& call, const WeightG
 template <Arithmetic A, class Execution, class T>
 void convolution_weight_gradient(const Execution& on, const Call<T>& call) {
   static_assert(std::is_same_v<T, typename OperandOf<A>::type>);
-  const auto b = buffers_of<WeightGradientBuffers<A>>(call);
-  switch (b.plan.kind) {
-    case TileKind::large:
-      detail::run_weight_gradient<A, TileKind::large>(on, call, b);
-      break;
-    case TileKind::medium:
-      detail::run_weight_gradient<A, TileKind::medium>(on, call, b);
-      break;
-    case TileKind::small:
-      detail::run_weight_gradient<A, TileKind::small>(on, call, b);
-      break;
-    case TileKind::general:
-      detail::run_weight_gradient<A, TileKind::general>(on, call, b);
-      break;
-  }
+  Workspace workspace(call.scratch.data());
+  const WeightGradientBuffers<A> b(call, workspace, has_warpgroup_products(on));
+  detail::with_kind<A>(b.plan.kind, [&]<TileKind kind>() { detail::run_weight_gradient<A, kind>(on, call, b); });
   const int small = call.input[1].shape.channels;
   on.each("finish_weight_gradient", std::int64_t{b.rows} * small,
           bodies::FinishWeightGradient{b.partial, b.partial_pitch, b.plan.splits, b.split_size,

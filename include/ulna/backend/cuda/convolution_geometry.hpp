@@ -54,16 +54,15 @@ struct WindowGeometry {
 
   constexpr int phases() const { return z.phases() * y.phases() * x.phases(); }
   constexpr int taps() const { return z.kernel * y.kernel * x.kernel; }
-  constexpr Extent input() const { return {z.input, y.input, x.input}; }
-  constexpr Extent output() const { return {z.output, y.output, x.output}; }
+  constexpr Extent kernel() const { return {z.kernel, y.kernel, x.kernel}; }
 };
 
 constexpr WindowGeometry window_geometry(const Window& w, Extent input, Extent output, bool transposed) {
-  return {{w.kernel.depth, w.stride.depth, w.dilation.depth, w.pad_before.depth, input.depth, output.depth, transposed},
-          {w.kernel.height, w.stride.height, w.dilation.height, w.pad_before.height, input.height, output.height,
-           transposed},
-          {w.kernel.width, w.stride.width, w.dilation.width, w.pad_before.width, input.width, output.width,
-           transposed}};
+  return {
+      {w.kernel.depth, w.stride.depth, w.dilation.depth, w.pad_before.depth, input.depth, output.depth, transposed},
+      {w.kernel.height, w.stride.height, w.dilation.height, w.pad_before.height, input.height, output.height,
+       transposed},
+      {w.kernel.width, w.stride.width, w.dilation.width, w.pad_before.width, input.width, output.width, transposed}};
 }
 
 /// One phase of all axes.
@@ -92,6 +91,19 @@ constexpr int most_taps(const WindowGeometry& g) {
   return most(g.z) * most(g.y) * most(g.x);
 }
 
+/// As many phases as one launch takes: parameters of a kernel lie in constant memory, and not much fits there.
+struct PhaseTable {
+  static constexpr int capacity = 8;
+  PhaseWalk walk[capacity];
+
+  /// The phases from `first` on.
+  static constexpr PhaseTable of(const WindowGeometry& g, int first) {
+    PhaseTable t{};
+    for (int i = 0; i < capacity && first + i < g.phases(); ++i) t.walk[i] = walk_phase(g, first + i);
+    return t;
+  }
+};
+
 /// Sample and position of row `row` of a product whose rows are the pixels of boxes: batch, z, y, x, x fastest.
 struct PixelPosition {
   int n = 0, z = 0, y = 0, x = 0;
@@ -115,10 +127,10 @@ struct PixelPosition {
 };
 
 /// Index of an output pixel of a phase in its sample.
-constexpr std::ptrdiff_t output_index(const WindowGeometry& g, const PhaseWalk& w, const PixelPosition& q) {
+constexpr std::ptrdiff_t output_index(const Shape& output, const PhaseWalk& w, const PixelPosition& q) {
   const std::ptrdiff_t z = q.z * w.z.phases + w.z.phase;
   const std::ptrdiff_t y = q.y * w.y.phases + w.y.phase;
-  return (z * g.y.output + y) * g.x.output + q.x * w.x.phases + w.x.phase;
+  return (z * output.height + y) * output.width + q.x * w.x.phases + w.x.phase;
 }
 
 /// A place along the summed axis of a product: channel c of tap (jz, jy, jx) of a phase, c fastest.
@@ -149,11 +161,11 @@ struct TapPosition {
 
   constexpr bool inside(const PhaseWalk& w) const { return jz < w.z.taps; }
 
-  /// The number of the tap in the weight.
-  constexpr int tap(const WindowGeometry& g, const PhaseWalk& w) const {
+  /// The number of the tap in the weight of a kernel.
+  constexpr int tap(const Extent& kernel, const PhaseWalk& w) const {
     const int z = w.z.first_tap + jz * w.z.tap_step;
     const int y = w.y.first_tap + jy * w.y.tap_step;
-    return (z * g.y.kernel + y) * g.x.kernel + w.x.first_tap + jx * w.x.tap_step;
+    return (z * kernel.height + y) * kernel.width + w.x.first_tap + jx * w.x.tap_step;
   }
 };
 

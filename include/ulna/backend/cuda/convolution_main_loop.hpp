@@ -6,29 +6,45 @@
 #include <type_traits>
 
 #include "ulna/backend/cuda/activation.hpp"
+#include "ulna/backend/cuda/convolution_hopper.hpp"
 #include "ulna/backend/cuda/convolution_product.hpp"
 
 namespace ulna::cuda {
 
 /// Sums `steps` steps. fetch(thread, stage) copies a thread's part of the next step's tiles to byte `stage`.
 ///
-/// A step's tiles are asked for stages - 1 steps ahead. One barrier a step says two things: everybody's copies of this
-/// step have arrived, and everybody has read the tiles of the step before, whose memory the next copies overwrite.
+/// One barrier a step says two things: everybody's copies of this step have arrived, and everybody has read the tiles
+/// whose memory the next copies overwrite. Those are the tiles of the step before; where products are asynchronous, of
+/// two steps before, since the last product may still be reading. So a step's tiles are asked for stages - 1 or stages
+/// - 2 steps ahead.
 template <class Tile, class Block, class PerThreadSums, class Fetch>
 ULNA_HOST_DEVICE void sum_products(Block& block, PerThreadSums& sums, int steps, const Fetch& fetch) {
   using Product = typename ProductOf<Tile>::type;
+  constexpr int ahead = Tile::stages - (Tile::warpgroups ? 2 : 1);
+  static_assert(ahead >= 1);
   const auto ask_for = [&](int step) {
     const int stage = step % Tile::stages * Tile::stage_bytes;
     if (step < steps) block.each([&](int thread) { fetch(thread, stage); });
     block.commit();
   };
-  for (int step = 0; step < Tile::stages - 1; ++step) ask_for(step);
+  ULNA_KEEP_LOOP
+  for (int step = 0; step < ahead; ++step) ask_for(step);
+  if constexpr (Tile::warpgroups) Product::settle(block, sums);
+  ULNA_KEEP_LOOP
   for (int step = 0; step < steps; ++step) {
-    block.template wait<Tile::stages - 2>();
+    block.template wait<ahead - 1>();
+    if constexpr (Tile::warpgroups) block.publish();
     block.barrier();
-    ask_for(step + Tile::stages - 1);
-    Product::add(block, sums, step % Tile::stages * Tile::stage_bytes);
+    if constexpr (Tile::warpgroups) {  // the product goes on while the copies are asked for
+      Product::add(block, sums, step % Tile::stages * Tile::stage_bytes);
+      ask_for(step + ahead);
+      block.template wait_products<1>();
+    } else {  // copies take longer than products: first things first
+      ask_for(step + ahead);
+      Product::add(block, sums, step % Tile::stages * Tile::stage_bytes);
+    }
   }
+  if constexpr (Tile::warpgroups) Product::finish(block, sums);
   block.template wait<0>();
   block.barrier();
 }
@@ -46,9 +62,7 @@ struct QuickActivation {
   static constexpr bool covers(Activation a) {
     return a == Activation::none || a == Activation::relu || a == Activation::leaky_relu;
   }
-  ULNA_HOST_DEVICE float operator()(float x) const {
-    return x < 0.0f ? (zero_below ? 0.0f : factor_below * x) : x;
-  }
+  ULNA_HOST_DEVICE float operator()(float x) const { return x < 0.0f ? (zero_below ? 0.0f : factor_below * x) : x; }
 };
 
 /// Where a block's sums go: columns [first_column, columns) of rows that lie anywhere.
@@ -90,6 +104,7 @@ ULNA_HOST_DEVICE void store_sums(Block& block, PerThreadSums& sums, const StoreT
     const int column = thread % groups * vector;
     const int c = to.first_column + column;
     if (c >= to.columns) return;
+    ULNA_KEEP_LOOP
     for (int row = thread / groups; row < Tile::rows; row += Tile::threads / groups) {
       const auto offset = block.template load<std::int64_t>(thread, table + row * 8);
       if (offset < 0) continue;

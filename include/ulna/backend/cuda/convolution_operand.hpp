@@ -48,7 +48,7 @@ class GatherRows {
       z_[i] = q.z * w.z.step + w.z.first_offset;
       y_[i] = q.y * w.y.step + w.y.first_offset;
       x_[i] = q.x * w.x.step + w.x.first_offset;
-      origin_[i] = x.data + pixel(x, q.n, z_[i], y_[i], x_[i]) * x.pixel_stride;
+      origin_[i] = pixel(x, q.n, z_[i], y_[i], x_[i]);
       if (row >= rows) z_[i] = nowhere;
     }
   }
@@ -59,15 +59,15 @@ class GatherRows {
     for (int i = 0; i < Schedule::copies; ++i) {
       bool valid = false;
       const T* from = Whole ? source(x, w, at_, i, valid) : nullptr;
-      detail::copy_chunk<Whole, Tile>(
-          block, thread, tile + Layout::offset(Schedule::row(thread, i), Schedule::chunk(thread)), from, valid, x.data,
-          [&](int e) {
-            TapPosition at = at_;
-            at.advance(e, x.shape.channels, w);
-            bool inside = false;
-            const T* element = source(x, w, at, i, inside);
-            return inside ? *element : T{};
-          });
+      detail::copy_chunk<Whole, Tile>(block, thread,
+                                      tile + Layout::offset(Schedule::row(thread, i), Schedule::chunk(thread)), from,
+                                      valid, x.data, [&](int e) {
+                                        TapPosition at = at_;
+                                        at.advance(e, x.shape.channels, w);
+                                        bool inside = false;
+                                        const T* element = source(x, w, at, i, inside);
+                                        return inside ? *element : T{};
+                                      });
     }
     at_.advance(Tile::depth, x.shape.channels, w);
   }
@@ -75,8 +75,9 @@ class GatherRows {
  private:
   static constexpr int nowhere = -(1 << 30);
 
-  ULNA_HOST_DEVICE static std::ptrdiff_t pixel(const Tensor<T>& x, int n, int z, int y, int xx) {
-    return ((std::ptrdiff_t{n} * x.shape.depth + z) * x.shape.height + y) * x.shape.width + xx;
+  /// A batch has less than 2^31 pixels.
+  ULNA_HOST_DEVICE static int pixel(const Tensor<T>& x, int n, int z, int y, int xx) {
+    return ((n * x.shape.depth + z) * x.shape.height + y) * x.shape.width + xx;
   }
 
   ULNA_HOST_DEVICE const T* source(const Tensor<T>& x, const PhaseWalk& w, const TapPosition& at, int i,
@@ -86,11 +87,11 @@ class GatherRows {
     const int dx = at.jx * w.x.offset_step;
     valid = at.inside(w) && within(z_[i] + dz, x.shape.depth) && within(y_[i] + dy, x.shape.height) &&
             within(x_[i] + dx, x.shape.width);
-    return origin_[i] + pixel(x, 0, dz, dy, dx) * x.pixel_stride + at.c;
+    return x.data + (origin_[i] + pixel(x, 0, dz, dy, dx)) * x.pixel_stride + at.c;
   }
 
   TapPosition at_;
-  const T* origin_[Schedule::copies];
+  int origin_[Schedule::copies];
   int z_[Schedule::copies], y_[Schedule::copies], x_[Schedule::copies];
 };
 
@@ -104,26 +105,25 @@ class WeightRows {
  public:
   ULNA_HOST_DEVICE void begin(int channels, const PhaseWalk& w, int first_column, int k, int thread) {
     column_ = first_column + Schedule::chunk(thread) * Tile::vector;
-    ULNA_UNROLL
-    for (int i = 0; i < Schedule::copies; ++i) at_[i] = TapPosition(k + Schedule::row(thread, i), channels, w);
+    at_ = TapPosition(k + Schedule::row(thread, 0), channels, w);
   }
 
   template <class Block>
-  ULNA_HOST_DEVICE void load(Block& block, const T* weight, int pitch, int channels, const WindowGeometry& g,
+  ULNA_HOST_DEVICE void load(Block& block, const T* weight, int pitch, int channels, const Extent& kernel,
                              const PhaseWalk& w, int thread, int tile) {
     ULNA_UNROLL
     for (int i = 0; i < Schedule::copies; ++i) {
-      const bool valid = at_[i].inside(w) && column_ < pitch;
-      const std::ptrdiff_t row = std::ptrdiff_t{at_[i].tap(g, w)} * channels + at_[i].c;
+      const bool valid = at_.inside(w) && column_ < pitch;
+      const std::ptrdiff_t row = std::ptrdiff_t{at_.tap(kernel, w)} * channels + at_.c;
       const T* from = valid ? weight + row * pitch + column_ : weight;
       block.copy(thread, tile + Layout::offset(Schedule::row(thread, i), Schedule::chunk(thread)), from, valid);
-      at_[i].advance(Tile::depth, channels, w);
+      at_.advance(Schedule::row_step, channels, w);  // all copies of a step: as far as the next step
     }
   }
 
  private:
   int column_ = 0;
-  TapPosition at_[Schedule::copies];
+  TapPosition at_;
 };
 
 /// Rows are (tap, channel) of the large image of a weight gradient, terms are pixels of the small one.
@@ -137,9 +137,7 @@ class GatherColumns {
   /// The terms are the pixels of `small`, whose windows `w` describes.
   ULNA_HOST_DEVICE void begin(const Tensor<T>& large, const PhaseWalk& w, int first_row, int k, int thread) {
     tap_ = TapPosition(first_row + Schedule::chunk(thread) * Tile::vector, large.shape.channels, w);
-    ULNA_UNROLL
-    for (int i = 0; i < Schedule::copies; ++i)
-      at_[i] = PixelPosition(k + Schedule::row(thread, i), w.z.count, w.y.count, w.x.count);
+    at_ = PixelPosition(k + Schedule::row(thread, 0), w.z.count, w.y.count, w.x.count);
   }
 
   template <class Block>
@@ -147,17 +145,17 @@ class GatherColumns {
     ULNA_UNROLL
     for (int i = 0; i < Schedule::copies; ++i) {
       bool valid = false;
-      const T* from = Whole ? source(large, w, tap_, at_[i], valid) : nullptr;
-      detail::copy_chunk<Whole, Tile>(
-          block, thread, tile + Layout::offset(Schedule::row(thread, i), Schedule::chunk(thread)), from, valid,
-          large.data, [&](int e) {
-            TapPosition tap = tap_;
-            tap.advance(e, large.shape.channels, w);
-            bool inside = false;
-            const T* element = source(large, w, tap, at_[i], inside);
-            return inside ? *element : T{};
-          });
-      at_[i].advance(Tile::depth, w.z.count, w.y.count, w.x.count);
+      const T* from = Whole ? source(large, w, tap_, at_, valid) : nullptr;
+      detail::copy_chunk<Whole, Tile>(block, thread,
+                                      tile + Layout::offset(Schedule::row(thread, i), Schedule::chunk(thread)), from,
+                                      valid, large.data, [&](int e) {
+                                        TapPosition tap = tap_;
+                                        tap.advance(e, large.shape.channels, w);
+                                        bool inside = false;
+                                        const T* element = source(large, w, tap, at_, inside);
+                                        return inside ? *element : T{};
+                                      });
+      at_.advance(Schedule::row_step, w.z.count, w.y.count, w.x.count);
     }
   }
 
@@ -174,7 +172,7 @@ class GatherColumns {
   }
 
   TapPosition tap_;
-  PixelPosition at_[Schedule::copies];
+  PixelPosition at_;
 };
 
 /// Columns are channels of an image, terms are its pixels.
@@ -194,14 +192,13 @@ class PixelColumns {
   ULNA_HOST_DEVICE void load(Block& block, const Tensor<T>& x, int pixels, int thread, int tile) {
     ULNA_UNROLL
     for (int i = 0; i < Schedule::copies; ++i) {
-      const int row = row_ + Schedule::row(thread, i) - Schedule::row(thread, 0);
-      const T* from = row_of(x, row) + column_;
-      const bool valid = row < pixels && column_ < x.shape.channels;
+      const T* from = row_of(x, row_) + column_;
+      const bool valid = row_ < pixels && column_ < x.shape.channels;
       detail::copy_chunk<Whole, Tile>(
           block, thread, tile + Layout::offset(Schedule::row(thread, i), Schedule::chunk(thread)), from, valid, x.data,
-          [&](int e) { return row < pixels && column_ + e < x.shape.channels ? from[e] : T{}; });
+          [&](int e) { return row_ < pixels && column_ + e < x.shape.channels ? from[e] : T{}; });
+      row_ += Schedule::row_step;
     }
-    row_ += Tile::depth;
   }
 
  private:

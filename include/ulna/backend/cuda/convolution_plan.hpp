@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <type_traits>
 
 #include "ulna/backend/cuda/convolution_geometry.hpp"
 #include "ulna/backend/cuda/convolution_tile.hpp"
@@ -12,28 +13,58 @@
 namespace ulna::cuda {
 
 /// Block tiles of 128 rows by 128, 64 or 32 columns; `general` is the medium one, gathering element by element.
-enum class TileKind : std::uint8_t { large, medium, small, general };
+/// Those of warpgroups have 256, 128 or 64 columns.
+enum class TileKind : std::uint8_t {
+  large,
+  medium,
+  small,
+  general,
+  warpgroup_large,
+  warpgroup_medium,
+  warpgroup_small
+};
+
+constexpr int tile_columns(TileKind kind) {
+  switch (kind) {
+    case TileKind::warpgroup_large:
+      return 256;
+    case TileKind::large:
+    case TileKind::warpgroup_medium:
+      return 128;
+    case TileKind::small:
+      return 32;
+    default:
+      return 64;
+  }
+}
 
 template <Arithmetic A, Major AMajor, TileKind Kind>
 struct TileOf {
-  static constexpr int columns = Kind == TileKind::large ? 128 : Kind == TileKind::small ? 32 : 64;
-  static constexpr bool exact = A == Arithmetic::exact;
-  static constexpr int warp_rows = exact || Kind == TileKind::small ? 32 : 64;
-  static constexpr int warp_columns = exact && Kind != TileKind::small ? 64 : 32;
-  using type = BlockTile<A, AMajor, 128, columns, warp_rows, warp_columns, 64, 4>;
+  static constexpr int columns = tile_columns(Kind);
+  static constexpr bool is_exact = A == Arithmetic::exact;
+  static constexpr int warp_rows = is_exact || Kind == TileKind::small ? 32 : 64;
+  static constexpr int warp_columns = is_exact && Kind != TileKind::small ? 64 : 32;
+  using type = std::conditional_t<(Kind >= TileKind::warpgroup_large),
+                                  BlockTile<Arithmetic::bf16, AMajor, 128, columns, 16, columns, 128,
+                                            Kind == TileKind::warpgroup_medium ? 3 : 4, true>,
+                                  BlockTile<A, AMajor, 128, columns, warp_rows, warp_columns, 64, 4>>;
 };
 
 inline constexpr int tile_rows = 128;
-constexpr int tile_columns(TileKind kind) {
-  return kind == TileKind::large ? 128 : kind == TileKind::small ? 32 : 64;
-}
 
-/// A product of `rows` x `columns` outputs with `steps` steps of the summed axis, `phases` times.
+/// A product of `rows` x `columns` outputs with `terms` terms each, `phases` times.
 struct ProductSize {
   int rows = 0;
   int columns = 0;
-  int steps = 0;
+  int terms = 0;
   int phases = 1;
+};
+
+/// What the operands and the device allow.
+struct ProductMeans {
+  int vector = 8;           ///< elements of a chunk
+  bool whole = true;        ///< chunks can be copied in one piece
+  bool warpgroups = false;  ///< the device multiplies by warpgroups
 };
 
 /// How a product is cut.
@@ -49,26 +80,43 @@ struct ProductPlan {
 };
 
 inline constexpr int enough_blocks = 128;  ///< about as many as large devices have multiprocessors
-inline constexpr int least_steps = 8;      ///< of a split: fewer would not pay for filling the pipeline
+inline constexpr int least_split = 256;    ///< terms: fewer would not pay for filling the pipeline
 
-constexpr ProductPlan plan_product(const ProductSize& size, bool whole) {
-  const auto cut = [&](TileKind kind) {
-    return ProductPlan{kind, ceil_div(size.rows, tile_rows), ceil_div(size.columns, tile_columns(kind)), size.phases};
-  };
-  ProductPlan plan = cut(TileKind::medium);
-  if (!whole) {
-    plan.kind = TileKind::general;
-  } else if (size.columns <= 32) {
-    plan = cut(TileKind::small);
-  } else if (size.columns > 64 && (size.columns % 128 == 0 || size.columns % 128 > 64)) {
-    const ProductPlan large = cut(TileKind::large);
-    if (large.tiles() * size.phases >= enough_blocks || plan.tiles() * size.phases >= 4 * enough_blocks) plan = large;
+namespace detail {
+
+/// Of `kinds`, widest first, the first that wastes no more columns than the last and keeps enough blocks.
+template <int N>
+constexpr TileKind widest_fitting(const TileKind (&kinds)[N], const ProductSize& size) {
+  const int row_tiles = ceil_div(size.rows, tile_rows) * size.phases;
+  for (int i = 0; i + 1 < N; ++i) {
+    const int columns = tile_columns(kinds[i]);
+    const int tiles = ceil_div(size.columns, columns);
+    if (round_up(size.columns, tile_columns(kinds[N - 1])) == tiles * columns && row_tiles * tiles >= enough_blocks)
+      return kinds[i];
   }
+  return kinds[N - 1];
+}
+
+}  // namespace detail
+
+constexpr ProductPlan plan_product(const ProductSize& size, const ProductMeans& means) {
+  constexpr TileKind warps[] = {TileKind::large, TileKind::medium};
+  constexpr TileKind warpgroups[] = {TileKind::warpgroup_large, TileKind::warpgroup_medium, TileKind::warpgroup_small};
+  ProductPlan plan;
+  plan.phases = size.phases;
+  plan.kind = !means.whole                           ? TileKind::general
+              : size.columns <= 32                   ? TileKind::small
+              : means.warpgroups && size.terms >= 64 ? detail::widest_fitting(warpgroups, size)
+                                                     : detail::widest_fitting(warps, size);
+  plan.row_tiles = ceil_div(size.rows, tile_rows);
+  plan.column_tiles = ceil_div(size.columns, tile_columns(plan.kind));
+  const int depth = means.vector * (plan.kind >= TileKind::warpgroup_large ? 8 : 4);
+  const int steps = ceil_div(size.terms, depth);
   const int blocks = std::max(plan.tiles() * size.phases, 1);
   const int wanted = blocks >= enough_blocks ? 1 : ceil_div(2 * enough_blocks, blocks);
-  const int splits = std::clamp(wanted, 1, std::max(size.steps / least_steps, 1));
-  plan.steps_per_split = std::max(ceil_div(size.steps, splits), 1);
-  plan.splits = std::max(ceil_div(size.steps, plan.steps_per_split), 1);
+  const int splits = std::clamp(wanted, 1, std::max(size.terms / least_split, 1));
+  plan.steps_per_split = std::max(ceil_div(steps, splits), 1);
+  plan.splits = std::max(ceil_div(steps, plan.steps_per_split), 1);
   return plan;
 }
 

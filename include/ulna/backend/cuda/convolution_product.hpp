@@ -61,8 +61,7 @@ struct TensorCoreProduct {
       load_a(block, fragments, stage, k);
       load_b(block, fragments, stage + ATile::bytes, k);
       ULNA_UNROLL
-      for (int i = 0; i < row_blocks; ++i)
-        ULNA_UNROLL
+      for (int i = 0; i < row_blocks; ++i) ULNA_UNROLL
       for (int j = 0; j < column_blocks; ++j)
         block.template multiply_add<is_bf16>([&](int t) { return sums[t].block[i][j]; },
                                              [&](int t) { return fragments[t].a[i]; },
@@ -70,17 +69,15 @@ struct TensorCoreProduct {
     }
   }
 
-  /// f(row, column, sum, sum of column + 1) for the thread's outputs. A fragment's lane holds row lane / 4 and that plus
-  /// 8, columns 2 (lane % 4) and the next.
+  /// f(row, column, sum, sum of column + 1) for the thread's outputs. A fragment's lane holds row lane / 4 and that
+  /// plus 8, columns 2 (lane % 4) and the next.
   template <class F>
   ULNA_HOST_DEVICE static void each_pair(int thread, const Sums& sums, const F& f) {
     const WarpPlace<Tile> warp(thread);
     const int lane = thread % warp_size;
     ULNA_UNROLL
-    for (int i = 0; i < row_blocks; ++i)
-      ULNA_UNROLL
-    for (int j = 0; j < column_blocks; ++j)
-      ULNA_UNROLL
+    for (int i = 0; i < row_blocks; ++i) ULNA_UNROLL
+    for (int j = 0; j < column_blocks; ++j) ULNA_UNROLL
     for (int half = 0; half < 2; ++half)
       f(warp.row + i * 16 + half * 8 + lane / 4, warp.column + j * 8 + lane % 4 * 2, sums.block[i][j][2 * half],
         sums.block[i][j][2 * half + 1]);
@@ -122,9 +119,8 @@ struct TensorCoreProduct {
     for (int i = 0; i < row_blocks; ++i) {
       if constexpr (is_bf16 || Tile::a_major == Major::k)
         block.template load_matrices<Tile::a_major == Major::mn>(
-            [&](int t) { return tile + a_matrix_offset(t, i, k); }, [&](int t, int word) -> std::uint32_t& {
-              return fragments[t].a[i][word];
-            });
+            [&](int t) { return tile + a_matrix_offset(t, i, k); },
+            [&](int t, int word) -> std::uint32_t& { return fragments[t].a[i][word]; });
       block.each([&](int t) {
         ULNA_UNROLL
         for (int word = 0; word < 4; ++word) {
@@ -143,14 +139,12 @@ struct TensorCoreProduct {
       ULNA_UNROLL
       for (int j = 0; j < column_blocks; j += 2)
         block.template load_matrices<true>(
-            [&](int t) { return tile + b_matrix_offset(t, j, k); }, [&](int t, int word) -> std::uint32_t& {
-              return fragments[t].b[j + word / 2][word % 2];
-            });
+            [&](int t) { return tile + b_matrix_offset(t, j, k); },
+            [&](int t, int word) -> std::uint32_t& { return fragments[t].b[j + word / 2][word % 2]; });
     } else {
       block.each([&](int t) {
         ULNA_UNROLL
-        for (int j = 0; j < column_blocks; ++j)
-          ULNA_UNROLL
+        for (int j = 0; j < column_blocks; ++j) ULNA_UNROLL
         for (int word = 0; word < 2; ++word)
           fragments[t].b[j][word] =
               tf32_bits(block.template load<std::uint32_t>(t, tile + b_word_offset(t, j, k, word)));
@@ -196,9 +190,10 @@ struct ExactProduct {
             a[i] = block.template load<Quad>(t, stage + ATile::offset(k + i / 2, row(t, i % 2 * 4) / 4));
         }
         ULNA_UNROLL
-        for (int e = 0; e < 4; ++e) add_term(block, sums[t], t, stage + ATile::bytes, k + e, [&](int i) {
-          return Tile::a_major == Major::k ? a[i].element[e] : a[e * 2 + i / 4].element[i % 4];
-        });
+        for (int e = 0; e < 4; ++e)
+          add_term(block, sums[t], t, stage + ATile::bytes, k + e, [&](int i) {
+            return Tile::a_major == Major::k ? a[i].element[e] : a[e * 2 + i / 4].element[i % 4];
+          });
       }
     });
   }
@@ -206,10 +201,8 @@ struct ExactProduct {
   template <class F>
   ULNA_HOST_DEVICE static void each_pair(int thread, const Sums& sums, const F& f) {
     ULNA_UNROLL
-    for (int i = 0; i < rows; ++i)
-      ULNA_UNROLL
-    for (int j = 0; j < columns; j += 2)
-      f(row(thread, i), column(thread, j), sums.value[i][j], sums.value[i][j + 1]);
+    for (int i = 0; i < rows; ++i) ULNA_UNROLL
+    for (int j = 0; j < columns; j += 2) f(row(thread, i), column(thread, j), sums.value[i][j], sums.value[i][j + 1]);
   }
 
  private:
@@ -219,19 +212,19 @@ struct ExactProduct {
     for (int j = 0; j < columns; j += 4) {
       const Quad b = block.template load<Quad>(t, tile + BTile::offset(k, column(t, j) / 4));
       ULNA_UNROLL
-      for (int i = 0; i < rows; ++i)
-        ULNA_UNROLL
+      for (int i = 0; i < rows; ++i) ULNA_UNROLL
       for (int e = 0; e < 4; ++e) sums.value[i][j + e] += a(i) * b.element[e];
     }
   }
 };
 
-template <class Tile, bool Exact = Tile::arithmetic == Arithmetic::exact>
+/// How a tile's operands are multiplied.
+template <class Tile, bool Exact = Tile::arithmetic == Arithmetic::exact, bool Warpgroups = Tile::warpgroups>
 struct ProductOf {
   using type = TensorCoreProduct<Tile>;
 };
 template <class Tile>
-struct ProductOf<Tile, true> {
+struct ProductOf<Tile, true, false> {
   using type = ExactProduct<Tile>;
 };
 

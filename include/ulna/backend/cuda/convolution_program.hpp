@@ -11,7 +11,7 @@ namespace ulna::cuda {
 /// A block's place in the grid.
 struct BlockIndex {
   int tile = 0;   ///< of the product: columns first, so that blocks that run together share rows
-  int phase = 0;  ///< of a transposed convolution
+  int phase = 0;  ///< of those that the launch takes
   int split = 0;  ///< of the summed axis
 };
 
@@ -33,7 +33,8 @@ struct ConvolutionProgram {
   Tensor<T> input;
   const T* weight;  ///< [tap][channel][weight_pitch], 16-byte aligned rows
   int weight_pitch;
-  WindowGeometry window;
+  Extent kernel;
+  PhaseTable phases;
   Tensor<Out> output;
   bool whole_output;
   const float* bias;
@@ -45,7 +46,7 @@ struct ConvolutionProgram {
 
   template <class Block>
   ULNA_HOST_DEVICE void operator()(Block& block, const BlockIndex& index) const {
-    const PhaseWalk w = walk_phase(window, index.phase);
+    const PhaseWalk& w = phases.walk[index.phase];
     const int rows = input.batch * w.pixels();
     const int first_row = index.tile / column_tiles * Tile::rows;
     const int first_column = index.tile % column_tiles * Tile::columns;
@@ -62,12 +63,12 @@ struct ConvolutionProgram {
     });
     sum_products<Tile>(block, sums, range.end - range.begin, [&](int t, int stage) {
       a[t].load(block, input, w, t, stage);
-      b[t].load(block, weight, weight_pitch, channels, window, w, t, stage + Tile::ATile::bytes);
+      b[t].load(block, weight, weight_pitch, channels, kernel, w, t, stage + Tile::ATile::bytes);
     });
     const auto pixel_of = [&](int row) -> std::ptrdiff_t {
       if (first_row + row >= rows) return -1;
       const PixelPosition q(first_row + row, w.z.count, w.y.count, w.x.count);
-      return q.n * output.pixels() + output_index(window, w, q);
+      return q.n * output.pixels() + output_index(output.shape, w, q);
     };
     const int columns = output.shape.channels;
     if (partial != nullptr) {
@@ -95,7 +96,7 @@ struct WeightGradientProgram {
   using T = typename Tile::Operand;
 
   Tensor<T> large, small;
-  WindowGeometry window;  ///< from large to small
+  PhaseWalk walk;  ///< of the windows in `large`, one for each pixel of `small`
   float* partial;
   int partial_pitch;
   int steps_per_split;
@@ -103,7 +104,7 @@ struct WeightGradientProgram {
 
   template <class Block>
   ULNA_HOST_DEVICE void operator()(Block& block, const BlockIndex& index) const {
-    const PhaseWalk w = walk_phase(window, 0);
+    const PhaseWalk& w = walk;
     const int rows = w.taps() * large.shape.channels;
     const int pixels = small.batch * w.pixels();
     const int first_row = index.tile / column_tiles * Tile::rows;

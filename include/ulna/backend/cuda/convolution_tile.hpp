@@ -5,14 +5,16 @@
 
 #include <cstdint>
 
-#include "ulna/bf16.hpp"
 #include "ulna/backend/cuda/host_device.hpp"
+#include "ulna/bf16.hpp"
 
-/// Loops over registers: arrays that are not unrolled would live in memory.
+/// Loops over registers must be unrolled, or arrays would live in memory; long loops must not, or registers run out.
 #ifdef __CUDACC__
 #define ULNA_UNROLL _Pragma("unroll")
+#define ULNA_KEEP_LOOP _Pragma("unroll 1")
 #else
 #define ULNA_UNROLL
+#define ULNA_KEEP_LOOP
 #endif
 
 namespace ulna::cuda {
@@ -67,13 +69,16 @@ template <class Tile, int Threads>
 struct CopySchedule {
   static_assert(Threads % Tile::chunks == 0 && Tile::rows * Tile::chunks % Threads == 0);
   static constexpr int copies = Tile::rows * Tile::chunks / Threads;
-  static constexpr int row(int thread, int copy) { return thread / Tile::chunks + copy * (Threads / Tile::chunks); }
+  static constexpr int row_step = Threads / Tile::chunks;
+  static constexpr int row(int thread, int copy) { return thread / Tile::chunks + copy * row_step; }
   static constexpr int chunk(int thread) { return thread % Tile::chunks; }
 };
 
 /// A thread block's share of a product: Rows x Columns outputs, summed in steps of `depth` by warps of WarpRows x
-/// WarpColumns outputs, with Stages tiles of each operand in flight.
-template <Arithmetic A, Major AMajor, int Rows, int Columns, int WarpRows, int WarpColumns, int DepthBytes, int Stages>
+/// WarpColumns outputs, with Stages tiles of each operand in flight. Warpgroups: four warps of 16 rows multiply
+/// together, reading both operands from shared memory (convolution_hopper.hpp).
+template <Arithmetic A, Major AMajor, int Rows, int Columns, int WarpRows, int WarpColumns, int DepthBytes, int Stages,
+          bool Warpgroups = false>
 struct BlockTile {
   using Operand = typename OperandOf<A>::type;
   static constexpr Arithmetic arithmetic = A;
@@ -83,11 +88,20 @@ struct BlockTile {
   static constexpr int warp_rows = WarpRows;
   static constexpr int warp_columns = WarpColumns;
   static constexpr int stages = Stages;
+  static constexpr bool warpgroups = Warpgroups;
   static constexpr int vector = chunk_bytes / static_cast<int>(sizeof(Operand));  ///< elements of a chunk
   static constexpr int depth = DepthBytes / static_cast<int>(sizeof(Operand));
   static constexpr int threads = Rows / WarpRows * (Columns / WarpColumns) * warp_size;
 
   static constexpr bool by_words = A == Arithmetic::tf32;  ///< fragments across k are read a word at a time
+  /// Blocks of a multiprocessor that registers must leave room for: one waits while another multiplies. Sums of 64
+  /// registers leave room for three blocks of four warps; float operands take more than bf16.
+  static constexpr int resident_blocks = Warpgroups ? (Columns > 128 ? 1 : 2)
+                                                    : (threads > 128                   ? 2
+                                                       : WarpRows * WarpColumns > 1024 ? 3
+                                                                                       : 4) -
+                                                          (A == Arithmetic::bf16 ? 0 : 1);
+
   using ATile = SharedTile<AMajor == Major::k ? Rows : depth, (AMajor == Major::k ? depth : Rows) / vector,
                            by_words && AMajor == Major::mn>;
   using BTile = SharedTile<depth, Columns / vector, by_words>;

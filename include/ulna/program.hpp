@@ -74,6 +74,12 @@ struct Program {
   static std::string overview() { return ulna::overview(inference.graph); }
 };
 
+/// The inference plan of a program, as TrainingProgram gives that of training.
+template <class P>
+struct InferenceProgram {
+  static constexpr const auto& compiled = P::inference;
+};
+
 /// The training plan of a program under a loss: forward, backward, memory. With `ImageGradient` the gradients of the
 /// loss by the image and by the logits are computed and kept too.
 template <class P, class Loss, bool ImageGradient = false>

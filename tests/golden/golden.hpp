@@ -197,10 +197,9 @@ void check_other_loss(const File& f, const NameMap& map, const std::string& suff
   const Batch batch{f};
   B backend;
   Buffer<T> gradients(model.parameters().size());
-  Executor<Training::compiled, B> executor{
-      backend,
-      batch.image_view.batch,
-      {model.mutable_parameters().data(), model.mutable_state().data(), gradients.data()}};
+  Executor<Training, B> executor{backend,
+                                 batch.image_view.batch,
+                                 {model.mutable_parameters().data(), model.mutable_state().data(), gradients.data()}};
   detail::stage_finite(batch.image_view, executor.tensor(graph.image), "images");
   detail::stage_labels(batch.label_view, executor.tensor(graph.labels), std::max(P::classes, 2));
   executor.run();

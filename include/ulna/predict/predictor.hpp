@@ -93,7 +93,7 @@ class Predictor {
   std::function<std::uint64_t()> revision_;
   std::uint64_t evaluated_revision_ = 0;
   int max_batch_;
-  Executor<P::inference, B> executor_;
+  Executor<InferenceProgram<P>, B> executor_;
 };
 
 }  // namespace ulna

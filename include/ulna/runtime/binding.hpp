@@ -30,28 +30,29 @@ constexpr bool uses(const auto& graph, Op op) {
 constexpr bool runs(Op op) { return !is_leaf(op) && op != Op::slice; }
 
 /// Calls `visit.template operator()<op>()` for the node's op; ops that the graph does not use are never instantiated.
-template <const auto& C, int I = 0>
+template <class Planned, int I = 0>
 constexpr auto with_used_op(Op op, auto&& visit) {
   constexpr Op candidate = static_cast<Op>(I);
   if constexpr (I + 1 < static_cast<int>(Op::count)) {
-    if constexpr (runs(candidate) && uses(C.graph, candidate)) {
+    if constexpr (runs(candidate) && uses(Planned::compiled.graph, candidate)) {
       if (op == candidate) return visit.template operator()<candidate>();
     }
-    return with_used_op<C, I + 1>(op, visit);
+    return with_used_op<Planned, I + 1>(op, visit);
   } else {
     return visit.template operator()<candidate>();
   }
 }
 
 /// The kernel of every node, chosen while compiling.
-template <const auto& C, class B>
+template <class Planned, class B>
 constexpr auto kernel_table() {
+  constexpr const auto& C = Planned::compiled;
   constexpr int n = C.graph.nodes.size();
   std::array<KernelOf<B>, static_cast<std::size_t>(n)> table{};
   for (int i = 0; i < n; ++i)
     if (runs(C.graph.nodes[i].op))
       table[static_cast<std::size_t>(i)] =
-          with_used_op<C>(C.graph.nodes[i].op, [&]<Op op>() { return B::template kernel<op>(C.graph.nodes[i]); });
+          with_used_op<Planned>(C.graph.nodes[i].op, [&]<Op op>() { return B::template kernel<op>(C.graph.nodes[i]); });
   return table;
 }
 
@@ -65,10 +66,11 @@ struct ExternalMemory {
   T* gradients = nullptr;
 };
 
-/// The calls of graph and plan `C` on backend `B`.
-template <const auto& C, Backend B>
+/// The calls of a planned graph, `Planned::compiled` (InferenceProgram, TrainingProgram), on backend `B`.
+template <class Planned, Backend B>
 class Binding {
  public:
+  static constexpr const auto& C = Planned::compiled;
   using Element = typename B::Element;
   using Master = MasterOf<B>;
 
@@ -98,7 +100,7 @@ class Binding {
     std::size_t bytes = 0;
     for (int i = 0; i < C.graph.nodes.size(); ++i)
       if (detail::runs(C.graph.nodes[i].op))
-        bytes = std::max(bytes, detail::with_used_op<C>(C.graph.nodes[i].op, [&]<Op op>() -> std::size_t {
+        bytes = std::max(bytes, detail::with_used_op<Planned>(C.graph.nodes[i].op, [&]<Op op>() -> std::size_t {
                            return B::template scratch_bytes<op>(calls_[static_cast<std::size_t>(i)], threads);
                          }));
     return bytes;
@@ -188,11 +190,11 @@ class Binding {
   }
 
  private:
-  static constexpr auto kernels = detail::kernel_table<C, B>();
+  static constexpr auto kernels = detail::kernel_table<Planned, B>();
   static constexpr bool mixed = !std::is_same_v<Element, Master>;
   static constexpr auto master_plan = [] {
     if constexpr (mixed)
-      return plan_master<C>();
+      return plan_master<Planned>();
     else
       return MasterPlan<1>{};
   }();

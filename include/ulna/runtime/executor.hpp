@@ -21,9 +21,9 @@ inline int required_batch(int batch) {
 
 }  // namespace detail
 
-/// The graph and plan of `C` on CPU backend `B` for up to `max_batch` samples. A backend with memory of its own
-/// specialises this (backend/cuda/executor.hpp).
-template <const auto& C, Backend B>
+/// The graph and plan of `Planned::compiled` on CPU backend `B` for up to `max_batch` samples. A backend with memory of
+/// its own specialises this (backend/cuda/executor.hpp).
+template <class Planned, Backend B>
 class Executor {
  public:
   using Element = typename B::Element;
@@ -68,7 +68,7 @@ class Executor {
   }
 
  private:
-  using Bound = Binding<C, B>;
+  using Bound = Binding<Planned, B>;
 
   void run_nodes(bool once) {
     backend_.run([&] { binding_.for_each_node(once, [](auto kernel, const auto& call) { kernel(call); }); });

@@ -34,8 +34,9 @@ struct MasterPlan {
 };
 
 /// Best fit by liveness, as in graph/plan.hpp; these values are neither views nor computed in place.
-template <const auto& C>
+template <class Planned>
 constexpr auto plan_master() {
+  constexpr const auto& C = Planned::compiled;
   constexpr int n = C.graph.nodes.size();
   MasterPlan<n> plan;
   FixedVector<int, n> last_use{};

@@ -179,7 +179,7 @@ class Trainer {
   TrainerOptions options_;
   B backend_;
   std::int64_t step_ = 0;
-  TrainingRun<Training::compiled, B, ModelType, Optimizer> run_;
+  TrainingRun<Training, B, ModelType, Optimizer> run_;
 };
 
 }  // namespace ulna

@@ -17,9 +17,9 @@ struct StepOutcome {
   double gradient_norm = 0.0;  ///< before clipping; 0 when clipping is off
 };
 
-/// Training graph `C` on CPU backend `B`, updating `ModelType`'s numbers in place. A backend with memory of its own
-/// specialises this (backend/cuda/training_run.hpp).
-template <const auto& C, Backend B, class ModelType, class Optimizer>
+/// A training graph, `Training::compiled`, on CPU backend `B`, updating `ModelType`'s numbers in place. A backend with
+/// memory of its own specialises this (backend/cuda/training_run.hpp).
+template <class Training, Backend B, class ModelType, class Optimizer>
 class TrainingRun {
  public:
   using Element = typename B::Element;
@@ -49,7 +49,7 @@ class TrainingRun {
   double evaluate(Seed seed, std::int64_t step) {
     (void)model_.mutable_state();  // running statistics move: what predictors derived from them is out of date
     executor_.run(seed, static_cast<std::uint64_t>(step));
-    return static_cast<double>(*held_as<Master>(tensor(C.graph.loss)).data);
+    return static_cast<double>(*held_as<Master>(tensor(Training::compiled.graph.loss)).data);
   }
 
   /// One update after `steps` others, with that learning rate.
@@ -110,7 +110,7 @@ class TrainingRun {
   Buffer<Master> gradients_;
   std::array<Buffer<Master>, 2> slots_;
   Buffer<double> block_norms_;
-  Executor<C, B> executor_;
+  Executor<Training, B> executor_;
 };
 
 }  // namespace ulna

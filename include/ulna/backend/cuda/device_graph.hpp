@@ -12,14 +12,15 @@
 
 namespace ulna::cuda {
 
-/// Graph and plan `C` on device backend `B`, for up to `max_batch` samples.
-template <const auto& C, class B>
+/// The planned graph `Planned::compiled` on device backend `B`, for up to `max_batch` samples.
+template <class Planned, class B>
 class DeviceGraph {
  public:
+  static constexpr const auto& C = Planned::compiled;
   using Element = typename B::Element;
   using Master = typename B::Master;
   using Platform = typename B::PlatformType;
-  using Bound = Binding<C, B>;
+  using Bound = Binding<Planned, B>;
 
   /// Throws Error unless the device has room for this graph and `further_bytes`.
   static void require_memory(const B& backend, int max_batch, std::int64_t further_bytes) {

@@ -11,12 +11,13 @@
 
 namespace ulna {
 
-/// The graph and plan of `C` on a device, for up to `max_batch` samples. `memory` is the host's: parameters and state
-/// are copied to the device by run_once(). All tensors given out are the host's: those of images are read when a run
-/// begins; the output's are filled when it ends; others are fetched by asking.
-template <const auto& C, class T, class A, class Platform>
-class Executor<C, cuda::BasicDevice<T, A, Platform>> {
+/// The planned graph `Planned::compiled` on a device, for up to `max_batch` samples. `memory` is the host's: parameters
+/// and state are copied to the device by run_once(). All tensors given out are the host's: those of images are read
+/// when a run begins; the output's are filled when it ends; others are fetched by asking.
+template <class Planned, class T, class A, class Platform>
+class Executor<Planned, cuda::BasicDevice<T, A, Platform>> {
  public:
+  static constexpr const auto& C = Planned::compiled;
   using B = cuda::BasicDevice<T, A, Platform>;
   using Element = T;
   using Master = typename B::Master;
@@ -76,7 +77,7 @@ class Executor<C, cuda::BasicDevice<T, A, Platform>> {
   }
 
   /// A value that the network publishes, by its path. Throws ArgumentError with the paths there are.
-  Tensor<Element> published(std::string_view path) const { return tensor(Binding<C, B>::published(path)); }
+  Tensor<Element> published(std::string_view path) const { return tensor(Binding<Planned, B>::published(path)); }
 
   /// Bytes held on the device, the parameters' copy included.
   std::size_t bytes() const { return graph_.bytes() + (parameter_count + state_count) * sizeof(Master); }
@@ -87,7 +88,7 @@ class Executor<C, cuda::BasicDevice<T, A, Platform>> {
 
   /// The platform, once it is known that everything fits.
   static const Platform& first_of(const B& backend, int max_batch) {
-    cuda::DeviceGraph<C, B>::require_memory(
+    cuda::DeviceGraph<Planned, B>::require_memory(
         backend, detail::required_batch(max_batch),
         static_cast<std::int64_t>((parameter_count + state_count) * sizeof(Master)));
     return backend.platform();
@@ -98,7 +99,7 @@ class Executor<C, cuda::BasicDevice<T, A, Platform>> {
   typename Platform::template Memory<Master> parameters_;
   typename Platform::template Memory<Master> state_;
   typename Platform::template Memory<cuda::RunState> run_;
-  cuda::DeviceGraph<C, B> graph_;
+  cuda::DeviceGraph<Planned, B> graph_;
   typename Platform::template Staging<std::byte> output_;
   std::vector<typename Platform::Recording> recordings_;  ///< by batch
   mutable std::vector<Buffer<std::byte>> fetched_;        ///< by node

@@ -13,12 +13,13 @@
 
 namespace ulna {
 
-/// Training graph `C` on a device. Parameters, running statistics and the optimizer's memory live there; the model
-/// fetches its own copy when somebody reads it, and what is written to the model is copied to the device before the
-/// next step.
-template <const auto& C, class T, class A, class Platform, class ModelType, class Optimizer>
-class TrainingRun<C, cuda::BasicDevice<T, A, Platform>, ModelType, Optimizer> {
+/// A training graph, `Training::compiled`, on a device. Parameters, running statistics and the optimizer's memory live
+/// there; the model fetches its own copy when somebody reads it, and what is written to the model is copied to the
+/// device before the next step.
+template <class Training, class T, class A, class Platform, class ModelType, class Optimizer>
+class TrainingRun<Training, cuda::BasicDevice<T, A, Platform>, ModelType, Optimizer> {
  public:
+  static constexpr const auto& C = Training::compiled;
   using B = cuda::BasicDevice<T, A, Platform>;
   using Element = T;
   using Master = typename B::Master;
@@ -129,7 +130,7 @@ class TrainingRun<C, cuda::BasicDevice<T, A, Platform>, ModelType, Optimizer> {
 
   /// The platform, once it is known that everything fits.
   static const Platform& first_of(const B& backend, int max_batch) {
-    cuda::DeviceGraph<C, B>::require_memory(backend, detail::required_batch(max_batch), own_bytes());
+    cuda::DeviceGraph<Training, B>::require_memory(backend, detail::required_batch(max_batch), own_bytes());
     return backend.platform();
   }
 
@@ -202,7 +203,7 @@ class TrainingRun<C, cuda::BasicDevice<T, A, Platform>, ModelType, Optimizer> {
   Memory<double> partial_;
   Memory<Control> control_;
   Memory<cuda::StepResult> result_;
-  cuda::DeviceGraph<C, B> graph_;
+  cuda::DeviceGraph<Training, B> graph_;
   Staging<Control> staged_control_;
   Staging<cuda::StepResult> staged_result_;
   std::vector<typename Platform::Recording> steps_;        ///< by batch

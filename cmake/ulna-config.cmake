@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-# find_package(ulna [COMPONENTS image report]): ulna::ulna, and ulna::image, ulna::report where asked for.
+# find_package(ulna [COMPONENTS image report cuda]): ulna::ulna, and ulna::image, ulna::report, ulna::cuda where asked for.
 include("${CMAKE_CURRENT_LIST_DIR}/ulna-dependencies.cmake")
 if(ulna_MISSING)
   set(ulna_FOUND FALSE)
@@ -14,6 +14,7 @@ foreach(ulna_component IN LISTS ulna_FIND_COMPONENTS)
     if(NOT TARGET ulna::${ulna_component})
       add_library(ulna::${ulna_component} INTERFACE IMPORTED)
       target_link_libraries(ulna::${ulna_component} INTERFACE ulna::ulna ${ulna_${ulna_component}_LIBRARIES})
+      target_compile_options(ulna::${ulna_component} INTERFACE ${ulna_${ulna_component}_OPTIONS})
     endif()
   elseif(ulna_FIND_REQUIRED_${ulna_component})
     set(ulna_FOUND FALSE)

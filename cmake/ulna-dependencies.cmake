@@ -22,12 +22,14 @@ list(JOIN ulna_MISSING ", " ulna_MISSING)
 # The optional components, and the headers that need them.
 #   image    ulna/data/image_file.hpp    reading and writing PNG and TIFF
 #   report   ulna/report/*.hpp           pictures: overlays, curves, contact sheets
-set(ULNA_COMPONENTS image report)
+#   cuda     ulna/cuda.hpp               NVIDIA devices; for targets whose sources are of the language CUDA
+set(ULNA_COMPONENTS image report cuda)
 
-# Sets ulna_<component>_FOUND, _LIBRARIES (what the component links) and _NEEDS (in words). A macro, because what
-# find_package sets must reach the caller.
+# Sets ulna_<component>_FOUND, _LIBRARIES (what the component links), _OPTIONS (what it compiles with) and _NEEDS (in
+# words). A macro, because what find_package sets must reach the caller.
 macro(ulna_find_component component)
   set(ulna_${component}_FOUND FALSE)
+  set(ulna_${component}_OPTIONS "")
   if("${component}" STREQUAL "image")
     set(ulna_image_NEEDS "libpng and libtiff")
     set(ulna_image_LIBRARIES PNG::PNG TIFF::TIFF)
@@ -45,6 +47,15 @@ macro(ulna_find_component component)
     endif()
     if(TARGET PkgConfig::ULNA_CAIRO)
       set(ulna_report_FOUND TRUE)
+    endif()
+  elseif("${component}" STREQUAL "cuda")
+    set(ulna_cuda_NEEDS "the CUDA Toolkit 12 or newer")
+    set(ulna_cuda_LIBRARIES "") # the language CUDA links its runtime itself
+    # constexpr functions of the standard library and of Ulna are called in kernels
+    set(ulna_cuda_OPTIONS "$<$<COMPILE_LANGUAGE:CUDA>:--expt-relaxed-constexpr>")
+    find_package(CUDAToolkit 12.0 QUIET)
+    if(CUDAToolkit_FOUND AND CUDAToolkit_NVCC_EXECUTABLE)
+      set(ulna_cuda_FOUND TRUE)
     endif()
   else()
     set(ulna_${component}_NEEDS "a component of that name (there are: ${ULNA_COMPONENTS})")

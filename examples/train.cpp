@@ -20,7 +20,7 @@ struct Arguments {
   int steps = 0;
   int batch = 0;
   std::uint64_t seed = 1;
-  double learning_rate = 1e-3;
+  double learning_rate = 3e-3;
   double elastic = 0.3;
   std::string loss = "auto";
   bool single = false;
@@ -30,7 +30,7 @@ struct Arguments {
 constexpr int generated_steps = 400;
 constexpr int folder_steps = 2400;
 constexpr int checkpoint_period = 200;
-constexpr double final_rate = 0.3;  // share of the learning rate that is left at the end: the average needs movement
+constexpr double final_rate = 0.1;  // share of the learning rate that is left at the end: the average needs movement
 constexpr double average_decay = 0.995;  // of the moving average of the weights
 
 // Large images give large crops, whose inside is free of border effects; smaller ones many small crops, so that a step
@@ -158,7 +158,7 @@ int main(int argc, char** argv) try {
                  "crops a step (default 2 of 256 x 256 on images of 512 and more, else 8 of 128 x 128)")
       ->check(CLI::Range(1, 256));
   app.add_option("--seed", arguments.seed, "same seed, same result, to the bit")->capture_default_str();
-  app.add_option("--learning-rate", arguments.learning_rate, "of Adam, falling to a third along a cosine")
+  app.add_option("--learning-rate", arguments.learning_rate, "of Adam, falling to a tenth along a cosine")
       ->capture_default_str()
       ->check(CLI::PositiveNumber);
   app.add_option("--elastic", arguments.elastic, "share of crops that are deformed elastically")

@@ -125,9 +125,11 @@ struct DeviceBlock {
 namespace detail {
 
 template <class Program>
-__global__ void __launch_bounds__(Program::Tile::threads, Program::Tile::resident_blocks)
+__global__ void __launch_bounds__(Program::Tile::threads, Program::resident_blocks)
     tile_kernel(const __grid_constant__ Program program) {
   if constexpr (Program::Tile::warpgroups && !ULNA_HAS_WARPGROUPS) return;
+  if constexpr (Program::Tile::warpgroups)
+    if (shared_address(0) % 1024 != 0) __trap();  // the swizzle is of addresses
   DeviceBlock block;
   program(block, BlockIndex{static_cast<int>(blockIdx.x), static_cast<int>(blockIdx.y), static_cast<int>(blockIdx.z)});
 }

@@ -79,6 +79,14 @@ struct ProductPlan {
   constexpr int tiles() const { return row_tiles * column_tiles; }
 };
 
+/// Steps [begin, end) of the summed axis, in equal parts but for the last.
+struct SplitRange {
+  int begin, end;
+  constexpr SplitRange(int steps, int steps_per_split, int split)
+      : begin(split * steps_per_split < steps ? split * steps_per_split : steps),
+        end(begin + steps_per_split < steps ? begin + steps_per_split : steps) {}
+};
+
 inline constexpr int enough_blocks = 128;  ///< about as many as large devices have multiprocessors
 inline constexpr int least_split = 256;    ///< terms: fewer would not pay for filling the pipeline
 

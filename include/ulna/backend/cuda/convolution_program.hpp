@@ -5,6 +5,7 @@
 
 #include "ulna/backend/cuda/convolution_main_loop.hpp"
 #include "ulna/backend/cuda/convolution_operand.hpp"
+#include "ulna/backend/cuda/convolution_plan.hpp"
 
 namespace ulna::cuda {
 
@@ -15,20 +16,14 @@ struct BlockIndex {
   int split = 0;  ///< of the summed axis
 };
 
-/// Steps [begin, end) of the summed axis, in equal parts but for the last.
-struct SplitRange {
-  int begin, end;
-  constexpr SplitRange(int steps, int steps_per_split, int split)
-      : begin(split * steps_per_split < steps ? split * steps_per_split : steps),
-        end(begin + steps_per_split < steps ? begin + steps_per_split : steps) {}
-};
-
 /// A convolution or its adjoint: rows are the output pixels of a phase, columns the output channels, terms (tap,
 /// channel). With `partial`, each split's sums go there as they are, [split][pixel][partial_pitch].
 template <class Tile_, bool Whole, class Out>
 struct ConvolutionProgram {
   using Tile = Tile_;
   using T = typename Tile::Operand;
+  /// Gathering element by element takes more registers.
+  static constexpr int resident_blocks = Whole ? Tile::resident_blocks : Tile::resident_blocks - 1;
 
   Tensor<T> input;
   const T* weight;  ///< [tap][channel][weight_pitch], 16-byte aligned rows
@@ -94,6 +89,8 @@ template <class Tile_, bool Whole>
 struct WeightGradientProgram {
   using Tile = Tile_;
   using T = typename Tile::Operand;
+  /// Gathering element by element takes more registers.
+  static constexpr int resident_blocks = Whole ? Tile::resident_blocks : Tile::resident_blocks - 1;
 
   Tensor<T> large, small;
   PhaseWalk walk;  ///< of the windows in `large`, one for each pixel of `small`

@@ -96,11 +96,8 @@ struct BlockTile {
   static constexpr bool by_words = A == Arithmetic::tf32;  ///< fragments across k are read a word at a time
   /// Blocks of a multiprocessor that registers must leave room for: one waits while another multiplies. Sums of 64
   /// registers leave room for three blocks of four warps; float operands take more than bf16.
-  static constexpr int resident_blocks = Warpgroups ? (Columns > 128 ? 1 : 2)
-                                                    : (threads > 128                   ? 2
-                                                       : WarpRows * WarpColumns > 1024 ? 3
-                                                                                       : 4) -
-                                                          (A == Arithmetic::bf16 ? 0 : 1);
+  static constexpr int resident_blocks =
+      Warpgroups ? (Columns > 128 ? 1 : 2) : (threads > 128 ? 2 : 3) - (A == Arithmetic::bf16 ? 0 : 1);
 
   using ATile = SharedTile<AMajor == Major::k ? Rows : depth, (AMajor == Major::k ? depth : Rows) / vector,
                            by_words && AMajor == Major::mn>;

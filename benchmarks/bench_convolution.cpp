@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 // GFLOP/s of the Tbb backend's convolutions: forward, gradient by the input, gradient by the weight.
-// Arguments: input channels, output channels, extent (of the smaller side), batch, threads. 3x3 convolutions are
-// measured twice, direct and as Winograd; both count the multiplications of the direct algorithm.
+// Arguments: input channels, output channels, extent (of the smaller side), batch, threads. Every one is measured in
+// float and in bf16, 3x3 convolutions of floats twice, direct and as Winograd; all count the multiplications of the
+// direct algorithm.
 #include <benchmark/benchmark.h>
 #include <oneapi/tbb/task_arena.h>
 
@@ -12,6 +13,8 @@
 
 #include "ulna/backend/tbb/bias_gradient.hpp"
 #include "ulna/backend/tbb/convolution.hpp"
+#include "ulna/backend/tbb/pair_convolution.hpp"
+#include "ulna/backend/tbb/pair_weight_gradient.hpp"
 #include "ulna/backend/tbb/weight_gradient.hpp"
 #include "ulna/backend/tbb/winograd.hpp"
 #include "ulna/backend/tbb/winograd_weight_gradient.hpp"
@@ -21,20 +24,43 @@ namespace {
 
 using namespace ulna;
 
+template <class T>
 struct Batch {
-  Batch(Shape shape, int batch) : memory(static_cast<std::size_t>(shape.size() * batch) + 16) {
+  Batch(Shape shape, int batch) : memory(static_cast<std::size_t>(shape.size() * batch) + 64 / sizeof(T)) {
     Random random(Seed{1});
-    for (float& x : memory) x = random.uniform(-1.0f, 1.0f);
-    const auto aligned = (64 - reinterpret_cast<std::uintptr_t>(memory.data()) % 64) % 64 / sizeof(float);
+    for (T& x : memory) x = static_cast<T>(random.uniform(-1.0f, 1.0f));
+    const auto aligned = (64 - reinterpret_cast<std::uintptr_t>(memory.data()) % 64) % 64 / sizeof(T);
     view = {memory.data() + aligned, shape, batch, shape.channels, static_cast<std::ptrdiff_t>(shape.size())};
   }
-  std::vector<float> memory;
-  Tensor<float> view;
+  std::vector<T> memory;
+  Tensor<T> view;
 };
 
 enum class Pass { forward, input_gradient, weight_gradient, up, up_input_gradient, up_weight_gradient };
 
-void measure(benchmark::State& state, const Window& window, Pass pass, bool as_winograd) {
+enum class How { direct, winograd, bf16 };
+
+/// The kernels of one way to compute.
+template <class T>
+struct Kernels {
+  Kernel<T> convolution, weight_gradient;
+  std::size_t (*convolution_bytes)(const Call<T>&, int);
+  std::size_t (*weight_gradient_bytes)(const Call<T>&, int);
+};
+constexpr Kernels<float> direct{&tbb_kernels::convolution<NativeIsa>,
+                                &tbb_kernels::convolution_weight_gradient<NativeIsa>,
+                                &tbb_kernels::convolution_scratch_bytes<NativeIsa>,
+                                &tbb_kernels::convolution_weight_gradient_scratch_bytes<NativeIsa>};
+constexpr Kernels<float> as_winograd{&winograd::convolution<NativeIsa>, &winograd::weight_gradient<NativeIsa>,
+                                     &winograd::convolution_scratch_bytes<NativeIsa>,
+                                     &winograd::weight_gradient_scratch_bytes<NativeIsa>};
+constexpr Kernels<bf16> in_pairs{&tbb_kernels::pair_convolution<NativeIsa>,
+                                 &tbb_kernels::pair_weight_gradient<NativeIsa>,
+                                 &tbb_kernels::pair_convolution_scratch_bytes<NativeIsa>,
+                                 &tbb_kernels::pair_weight_gradient_scratch_bytes<NativeIsa>};
+
+template <class T>
+void measure(benchmark::State& state, const Window& window, Pass pass, const Kernels<T>& kernels) {
   const int in = static_cast<int>(state.range(0));
   const int out = static_cast<int>(state.range(1));
   const int extent = static_cast<int>(state.range(2));
@@ -42,41 +68,39 @@ void measure(benchmark::State& state, const Window& window, Pass pass, bool as_w
   const int threads = static_cast<int>(state.range(4));
   const bool up = pass >= Pass::up;  // then x is the smaller side
   const int large = up ? extent * window.stride.height : extent;
-  Batch x({in, 1, extent, extent}, batch);
-  Batch y({out, 1, large, large}, batch);
-  Batch w({out, 1, window.taps(), in}, 1);
+  Batch<T> x({in, 1, extent, extent}, batch);
+  Batch<T> y({out, 1, large, large}, batch);
+  Batch<float> weight({out, 1, window.taps(), in}, 1);
+  const Tensor<T> w = held_as<T>(weight.view);
   Node node{};
   node.window = window;
-  Call<float> call;
+  Call<T> call;
   call.node = &node;
   call.batch = batch;
-  auto kernel = as_winograd ? &winograd::convolution<NativeIsa> : &tbb_kernels::convolution<NativeIsa>;
-  auto scratch_bytes = as_winograd ? &winograd::convolution_scratch_bytes<NativeIsa>
-                                   : &tbb_kernels::convolution_scratch_bytes<NativeIsa>;
+  auto kernel = kernels.convolution;
+  auto scratch_bytes = kernels.convolution_bytes;
   switch (pass) {
     case Pass::forward:
     case Pass::up:
       node.op = up ? Op::transposed_convolution : Op::convolution;
-      call.input = {x.view, w.view};
+      call.input = {x.view, w};
       call.output = y.view;
       break;
     case Pass::input_gradient:
     case Pass::up_input_gradient:
       node.op = up ? Op::convolution : Op::transposed_convolution;
       node.swap_channels = true;
-      call.input = {y.view, w.view};
+      call.input = {y.view, w};
       call.output = x.view;
       break;
     case Pass::weight_gradient:
     case Pass::up_weight_gradient:
       node.op = Op::convolution_weight_gradient;
       node.swap_channels = up;
-      kernel =
-          as_winograd ? &winograd::weight_gradient<NativeIsa> : &tbb_kernels::convolution_weight_gradient<NativeIsa>;
-      scratch_bytes = as_winograd ? &winograd::weight_gradient_scratch_bytes<NativeIsa>
-                                  : &tbb_kernels::convolution_weight_gradient_scratch_bytes<NativeIsa>;
+      kernel = kernels.weight_gradient;
+      scratch_bytes = kernels.weight_gradient_bytes;
       call.input = {up ? y.view : x.view, up ? x.view : y.view};
-      call.output = w.view;
+      call.output = w;
   }
   node.shape = call.output.shape;
   std::vector<std::byte> scratch(scratch_bytes(call, threads) + 64);
@@ -98,13 +122,22 @@ struct Layer {
   int in, out, extent, batch;
 };
 
-void list(const std::string& name, const Window& window, Pass pass, const std::vector<Layer>& layers,
-          bool as_winograd = false) {
-  auto* b = benchmark::RegisterBenchmark(name.c_str(),
-                                         [=](benchmark::State& state) { measure(state, window, pass, as_winograd); });
+void list_one(const std::string& name, const Window& window, Pass pass, const std::vector<Layer>& layers, How how) {
+  auto* b = benchmark::RegisterBenchmark(name.c_str(), [=](benchmark::State& state) {
+    how == How::bf16       ? measure(state, window, pass, in_pairs)
+    : how == How::winograd ? measure(state, window, pass, as_winograd)
+                           : measure(state, window, pass, direct);
+  });
   b->ArgNames({"in", "out", "extent", "batch", "threads"})->Unit(benchmark::kMillisecond)->UseRealTime();
   for (const Layer& l : layers)
     for (const int threads : {1, 2}) b->Args({l.in, l.out, l.extent, l.batch, threads});
+}
+
+void list(const std::string& name, const Window& window, Pass pass, const std::vector<Layer>& layers) {
+  list_one(name + "/direct", window, pass, layers, How::direct);
+  if (window.kernel == Extent{1, 3, 3} && layers.front().in >= 16)
+    list_one(name + "/winograd", window, pass, layers, How::winograd);
+  list_one(name + "/bf16", window, pass, layers, How::bf16);
 }
 
 [[maybe_unused]] const bool registered = [] {
@@ -117,12 +150,9 @@ void list(const std::string& name, const Window& window, Pass pass, const std::v
   const std::vector<Layer> ups{{32, 16, 64, 8}, {256, 128, 8, 8}, {128, 64, 256, 1}, {1024, 512, 32, 1}};
   list("3x3/first/forward", same, Pass::forward, first);
   list("3x3/first/weight_gradient", same, Pass::weight_gradient, first);
-  for (const bool as_winograd : {false, true}) {
-    const std::string how = as_winograd ? "winograd" : "direct";
-    list("3x3/forward/" + how, same, Pass::forward, levels, as_winograd);
-    list("3x3/input_gradient/" + how, same, Pass::input_gradient, levels, as_winograd);
-    list("3x3/weight_gradient/" + how, same, Pass::weight_gradient, levels, as_winograd);
-  }
+  list("3x3/forward", same, Pass::forward, levels);
+  list("3x3/input_gradient", same, Pass::input_gradient, levels);
+  list("3x3/weight_gradient", same, Pass::weight_gradient, levels);
   list("1x1/forward", window2d(1), Pass::forward, head);
   list("1x1/input_gradient", window2d(1), Pass::input_gradient, head);
   list("1x1/weight_gradient", window2d(1), Pass::weight_gradient, head);

@@ -33,7 +33,7 @@ long allocated(int calls, Call call) {
 
 template <class P, class Loss, class Optimizer, class B>
 void check(B backend, Optimizer optimizer) {
-  Model<P, typename B::Element> model;
+  Model<P, MasterOf<B>> model;
   const RandomBatch two = random_batch<P>(2);
   const RandomBatch one = random_batch<P>(1);
   Trainer<P, Loss, B, Optimizer> trainer{
@@ -71,3 +71,5 @@ TEST_CASE("the oneTBB backend on one thread") {
 }
 
 TEST_CASE("the oneTBB backend on two threads") { check<First, DiceCrossEntropy>(cpu::Tbb<float>{2}, Adam{}); }
+
+TEST_CASE("the oneTBB backend in bf16") { check<First, DiceCrossEntropy>(cpu::Tbb<bf16>{2}, Adam{}); }

@@ -6,7 +6,7 @@
 #include <cstddef>
 
 #include "ulna/backend/tbb/convolution_plan.hpp"
-#include "ulna/backend/tbb/pair_products.hpp"
+#include "ulna/backend/tbb/tile_products.hpp"
 
 namespace ulna::tbb_kernels {
 

@@ -62,6 +62,10 @@ struct PairVec {
   [[gnu::always_inline]] static inline PairVec join(V first, V second) {
     return {first.bf16_bits() | second.bf16_bits() << 16};
   }
+  /// The same of lanes that are bf16 already.
+  [[gnu::always_inline]] static inline PairVec join_exact(V first, V second) {
+    return {(Bits)first.v >> 16 | (Bits)second.v};
+  }
   [[gnu::always_inline]] inline void store(bf16* p) const {
     __builtin_memcpy(static_cast<void*>(p), &pairs, sizeof(Bits));
   }

@@ -5,7 +5,7 @@
 #include <cassert>
 #include <cstring>
 
-#include "ulna/backend/tbb/pair_products.hpp"
+#include "ulna/backend/tbb/tile_products.hpp"
 #include "ulna/backend/tbb/parallel.hpp"
 #include "ulna/backend/tbb/transpose.hpp"
 #include "ulna/backend/tensor.hpp"
@@ -150,7 +150,7 @@ class PairWeightGradientTask {
     bf16* to = small_ + y * plan_.small_row();
     for (int x = 0; x < 2 * plan_.pairs; x += 2)
       for (int l = 0; l < plan_.lane_block; l += W, to += 2 * W)
-        PairVec<Isa>::join(lanes_of(from, x, l), lanes_of(from, x + 1, l)).store(to);
+        PairVec<Isa>::join_exact(lanes_of(from, x, l), lanes_of(from, x + 1, l)).store(to);
   }
   [[gnu::always_inline]] V lanes_of(const bf16* from, int x, int l) const {
     const int n = lanes_ - l;
@@ -236,7 +236,10 @@ class PairWeightGradientTask {
       for (int r = 0; r < rows_; ++r) {
         float* to = target + tap * tap_size + (row0_ + r) * row_step + lane0_ * lane_step;
         const float* from = sums_ + (std::ptrdiff_t{tap} * plan_.padded_rows() + r) * plan_.lane_block;
-        for (int l = 0; l < lanes_; ++l) to[l * lane_step] = accumulate ? to[l * lane_step] + from[l] : from[l];
+        if (swapped)
+          for (int l = 0; l < lanes_; ++l) to[l * lane_step] = accumulate ? to[l * lane_step] + from[l] : from[l];
+        else
+          sum_partials<Isa>(from, 0, 1, to, lanes_, accumulate);
       }
   }
 

@@ -30,7 +30,7 @@ struct Isa {
   static constexpr PairDot pair_dot = Dot;
 };
 
-#if defined(__AVX512F__) && defined(__AMX_BF16__)
+#if defined(__AVX512F__) && (defined(__AMX_BF16__) || defined(__AMXBF16__))  // GCC and newer clang, clang 14
 using NativeIsa = Isa<64, true, PairDot::tiles>;
 #elif defined(__AVX512F__) && defined(__AVX512BF16__)
 using NativeIsa = Isa<64, true, PairDot::avx512>;

@@ -46,9 +46,11 @@ class Tbb {
   /// As many threads as the process may use.
   Tbb() : Tbb(tbb::info::default_concurrency()) {}
 
-  /// `threads` must be positive; otherwise throws ArgumentError.
+  /// `threads` must be positive, and a program compiled for AMX must run where there is AMX; otherwise throws
+  /// ArgumentError.
   explicit Tbb(int threads) {
     if (threads < 1) throw ArgumentError("cpu::Tbb: " + std::to_string(threads) + " threads asked for; use 1 or more");
+    tbb_kernels::request_tiles<Isa>();
     arena_ = std::make_shared<tbb::task_arena>(threads);
   }
 

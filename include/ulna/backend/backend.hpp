@@ -29,11 +29,12 @@ concept Backend = requires(const Node& node, const Call<typename B::Element>& ca
 ///   run(f)                           calls f() where kernels may use those threads
 ///   parallel_for_blocks(n, block, f) calls f(begin, end) for the blocks of [0, n): optimizers
 template <class B>
-concept CpuBackend = Backend<B> && requires(B backend, const Node& node) {
+concept CpuBackend = Backend<B> &&
+    requires(B backend, const Node& node, void (*f)(), void (*of_block)(std::int64_t, std::int64_t)) {
   { B::template kernel<Op::convolution>(node) } -> std::same_as<Kernel<typename B::Element>>;
   { backend.threads() } -> std::same_as<int>;
-  backend.run([] {});
-  backend.parallel_for_blocks(std::int64_t{1}, std::int64_t{1}, [](std::int64_t, std::int64_t) {});
+  backend.run(f);
+  backend.parallel_for_blocks(std::int64_t{1}, std::int64_t{1}, of_block);
 };
 
 /// The type of a backend's kernels.

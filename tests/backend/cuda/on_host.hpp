@@ -34,6 +34,6 @@ struct CudaOnHost {
   }
 };
 
-static_assert(Backend<CudaOnHost<float>>);
+static_assert(Backend<CudaOnHost<float>> && Backend<CudaOnHost<bf16>>);
 
 }  // namespace ulna::conformance

@@ -8,26 +8,25 @@ using namespace ulna::conformance;
 
 namespace {
 
-using Forwards = CudaOnHost<float>;
-using Backwards = CudaOnHost<float, true>;
-
 /// Threads that run in another order leave the same bits, or one of them reads what another writes.
+template <class T>
 void check_order(const Graph<>& graph, const Node& n, const std::vector<Values>& values, const Conditions& with) {
-  Forwards forwards;
-  Backwards backwards;
+  CudaOnHost<T> forwards;
+  CudaOnHost<T, true> backwards;
   CHECK_MESSAGE(
       same_bits(run_node(forwards, graph, n, values, with).output, run_node(backwards, graph, n, values, with).output),
       "the order of threads shows");
 }
 
 /// Every node of a case, forward and backward, but convolutions. Marks the ops that ran.
+template <class T>
 void check_case(Draw& d, Value y, bool differentiable, std::array<bool, static_cast<std::size_t>(Op::count)>& ran) {
   const Value dy = append_dy(d.b, y);
-  std::vector<Values> values = d.leaves();
+  std::vector<Values> values = d.leaves<T>();
   const auto b = std::make_unique<Builder>(d.b);
   if (differentiable) append_gradient(*b, y, dy, d.images.empty() ? -1 : d.images.front());
   const Graph<>& graph = b->graph;
-  evaluate(graph, values, graph.nodes.size(), d.batch, true);
+  evaluate<T>(graph, values, graph.nodes.size(), d.batch, true);
   for (int id = 0; id < graph.nodes.size(); ++id) {
     Node n = graph.nodes[id];
     ran[static_cast<std::size_t>(n.op)] = true;
@@ -42,12 +41,13 @@ void check_case(Draw& d, Value y, bool differentiable, std::array<bool, static_c
       if (accumulate)
         for (std::size_t i = 0; i < size_of(n, d.batch); ++i)
           with.prior.push_back(static_cast<double>(d.random.normal()));
-      check_node<Forwards>(graph, n, values, with);
-      check_order(graph, n, values, with);
+      check_node<CudaOnHost<T>>(graph, n, values, with);
+      check_order<T>(graph, n, values, with);
     }
   }
 }
 
+template <class T>
 void check_all(bool volumes, int count) {
   std::array<bool, static_cast<std::size_t>(Op::count)> ran{};
   for (const OpCase& op : ops)
@@ -56,7 +56,7 @@ void check_all(bool volumes, int count) {
       CAPTURE(variant);
       Value y;
       const auto d = drawn(op, variant, y, volumes);
-      check_case(*d, y, op.differentiable, ran);
+      check_case<T>(*d, y, op.differentiable, ran);
     }
   for (std::size_t op = 0; op < ran.size(); ++op)
     CHECK_MESSAGE(ran[op], "no line of the list runs " << std::string(name_of(static_cast<Op>(op))));
@@ -64,9 +64,11 @@ void check_all(bool volumes, int count) {
 
 }  // namespace
 
-TEST_CASE("CUDA bodies on the host agree with the reference") { check_all(false, variants); }
+TEST_CASE("CUDA bodies on the host agree with the reference") { check_all<float>(false, variants); }
 
-TEST_CASE("CUDA bodies on the host agree with the reference on volumes") { check_all(true, 4); }
+TEST_CASE("CUDA bodies on bf16 activations agree with the reference") { check_all<bf16>(false, variants); }
+
+TEST_CASE("CUDA bodies on the host agree with the reference on volumes") { check_all<float>(true, 4); }
 
 TEST_CASE("a pixel's bits do not depend on where it lies") {
   for (const OpCase& op : ops) {
@@ -82,7 +84,7 @@ TEST_CASE("a pixel's bits do not depend on where it lies") {
       const Node node = d->b.graph.node(y);
       if (!is_local(node) || cuda::is_convolution(node.op)) continue;
       local = true;
-      compared += check_positions<Forwards>(*d, node, d->b.graph, values);
+      compared += check_positions<CudaOnHost<float>>(*d, node, d->b.graph, values);
     }
     CHECK((!local || compared > 100));
   }

@@ -27,7 +27,8 @@ using Reference = cpu::Eigen<float>;
 using Net = Program<UNet<Width<4>, Depth<1>, Dropout<>>, Image<2, 12, 10>>;
 using Gated = Program<AttentionUNet<Width<4>, Depth<2>>, Image<1, 8, 12>>;
 
-std::vector<double> values_of(const Tensor<float>& t) {
+template <class T>
+std::vector<double> values_of(const Tensor<T>& t) {
   std::vector<double> values;
   for (int n = 0; n < t.batch; ++n)
     for (std::ptrdiff_t p = 0; p < t.pixels(); ++p)
@@ -117,6 +118,27 @@ TEST_CASE("SGD on a device follows the reference") {
     reference.step(batch.image_view, batch.label_view);
   }
   CHECK(difference(on_device.parameters(), on_host.parameters()) <= 1e-4);
+}
+
+TEST_CASE("bf16 activations with float parameters follow the reference within their precision") {
+  using Mixed = cuda::BasicDevice<bf16, cuda::arithmetic::Tf32, cuda::HostPlatform<cuda::EmulatedExecution>>;
+  Model<Net> on_device{Seed{5}};
+  Model<Net> on_host{Seed{5}};
+  const SGD sgd{.learning_rate = 0.05};
+  Trainer<Net, CrossEntropy, Mixed, SGD> device{on_device, sgd, {.batch = 2}};
+  Trainer<Net, CrossEntropy, Reference, SGD> reference{on_host, sgd, {.batch = 2}};
+  for (int step = 0; step < 2; ++step) {
+    const RandomBatch batch = random_batch<Net>(2, Seed{static_cast<std::uint64_t>(step)});
+    const double loss = device.step(batch.image_view, batch.label_view).loss;
+    CHECK(loss == doctest::Approx(reference.step(batch.image_view, batch.label_view).loss).epsilon(2e-2));
+  }
+  CHECK(difference(on_device.parameters(), on_host.parameters()) <= 2e-2);
+  Predictor<Net, Mixed> mixed{on_device, 2};
+  Predictor<Net, Reference> exact{on_device, 2};
+  const RandomBatch batch = random_batch<Net>(2, Seed{9});
+  const std::vector<double> expected = values_of(exact.predict(batch.image_view));
+  CHECK(difference(values_of(mixed.predict(batch.image_view)), expected) <= 2e-2);
+  CHECK(difference(values_of(mixed.predict(batch.image_view)), expected) > 1e-5);  // it is bf16
 }
 
 TEST_CASE("a model and the device that trains it agree") {

@@ -37,9 +37,9 @@ __global__ void __launch_bounds__(most_threads, resident_blocks) blocks_kernel(c
 /// Enqueues kernels in the context's stream.
 struct DeviceExecution {
   const KernelContext& context;
-  const RunState* run = nullptr;
+  const RunState* run = nullptr;  ///< in device memory
 
-  explicit DeviceExecution(const KernelContext& c) : context(c), run(c.run) {}
+  explicit DeviceExecution(const KernelContext& c) : context(c) {}
 
   template <class Body>
   void each(const char* name, std::int64_t count, const Body& body) const {

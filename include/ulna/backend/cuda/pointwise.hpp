@@ -2,6 +2,8 @@
 // Activations, softmax, dropout, sum, product, multiples and position embeddings.
 #pragma once
 
+#include <type_traits>
+
 #include "ulna/backend/cuda/activation.hpp"
 #include "ulna/backend/cuda/elements.hpp"
 #include "ulna/random.hpp"
@@ -132,6 +134,18 @@ struct EmbeddingGradient {
 
 }  // namespace bodies
 
+/// A call whose operands are all parameter-like, and therefore float.
+template <class T>
+Call<float> in_float(const Call<T>& call) {
+  Call<float> same;
+  same.node = call.node;
+  same.batch = call.batch;
+  same.output = held_as<float>(call.output);
+  for (std::size_t i = 0; i < max_inputs; ++i) same.input[i] = held_as<float>(call.input[i]);
+  same.scratch = call.scratch;
+  return same;
+}
+
 template <class Execution, class T>
 void activation(const Execution& on, const Call<T>& call) {
   map_elements(on, "activation", bodies::Activate{ActivationOf(*call.node)}, call.output, call.input[0]);
@@ -164,6 +178,8 @@ void dropout(const Execution& on, const Call<T>& call) {
 
 template <class Execution, class T>
 void add(const Execution& on, const Call<T>& call) {
+  if constexpr (!std::is_same_v<T, float>)
+    if (!call.node->per_sample) return cuda::add(on, in_float(call));  // gradients of what is made of parameters
   map_elements(on, "add", bodies::Add{ActivationOf(*call.node)}, call.output, call.input[0], call.input[1]);
 }
 

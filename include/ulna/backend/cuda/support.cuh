@@ -9,7 +9,6 @@
 
 #include "ulna/backend/cuda/error.hpp"
 #include "ulna/backend/cuda/host_device.hpp"
-#include "ulna/backend/cuda/run_state.hpp"
 #include "ulna/backend/tensor.hpp"
 
 namespace ulna::cuda {
@@ -51,7 +50,6 @@ inline void check(cudaError_t status, const std::string& what) {
 /// that a run can be captured as a graph.
 struct KernelContext {
   cudaStream_t stream = nullptr;
-  const RunState* run = nullptr;      ///< in device memory: what changes from run to run
   int architecture = 0;               ///< 80, 86, 89, 90, ...
   int multiprocessors = 1;            ///< for schedules; no result may depend on it
   std::size_t shared_memory = 49152;  ///< the most dynamic shared memory of a block, bytes

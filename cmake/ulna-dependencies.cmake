@@ -51,8 +51,9 @@ macro(ulna_find_component component)
   elseif("${component}" STREQUAL "cuda")
     set(ulna_cuda_NEEDS "the CUDA Toolkit 12 or newer")
     set(ulna_cuda_LIBRARIES "") # the language CUDA links its runtime itself
-    # constexpr functions of the standard library and of Ulna are called in kernels
-    set(ulna_cuda_OPTIONS "$<$<COMPILE_LANGUAGE:CUDA>:--expt-relaxed-constexpr>")
+    # Kernels call constexpr functions of the standard library and of Ulna. The standard is named here because CMake 3.25
+    # leaves it out for CUDA 13.
+    set(ulna_cuda_OPTIONS "$<$<COMPILE_LANGUAGE:CUDA>:-std=c++20;--expt-relaxed-constexpr>")
     find_package(CUDAToolkit 12.0 QUIET)
     if(CUDAToolkit_FOUND AND CUDAToolkit_NVCC_EXECUTABLE)
       set(ulna_cuda_FOUND TRUE)

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: MIT
 # Every test of Ulna. Installs what is missing, configures, builds, and runs; non-zero if anything fails.
 #   tests/run.sh                 everything
+#   tests/run.sh --cuda          what a CUDA device computes, with the sanitizers of the toolkit
 #   BUILD_DIR=... tests/run.sh   build there instead of in build/tests
 set -euo pipefail
 
@@ -11,6 +12,25 @@ build=${BUILD_DIR:-$root/build/tests}
 # Rooms that are built again with clang, under the address and undefined-behaviour sanitizers: those that read untrusted
 # bytes or do their own arithmetic on indices.
 sanitized_rooms="backend;backend/cuda;classic;data;graph;metric;predict;report;weights"
+
+# Only the device: every op against the reference, whole programs, the same bits run after run, memcheck and racecheck.
+check_cuda() {
+  local capabilities eigen
+  capabilities=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader | sort -u) ||
+    ulna_fail "nvidia-smi finds no device on this machine"
+  ulna_say "Devices: $(nvidia-smi --query-gpu=name,compute_cap,memory.total --format=csv,noheader | tr '\n' ';')"
+  mkdir -p "$build-cuda"
+  eigen=$(pkg-config --cflags-only-I eigen3 2>/dev/null | sed 's/^-I//; s/ *$//')
+  printf -- '-isystem "%s"\n' "$root/include" "${eigen:-/usr/include/eigen3}" >"$build-cuda/includes.rsp"
+  # Kernels of 9.0 use instructions that only sm_90a has.
+  ULNA_CUDA_ARCHITECTURES=$(sed 's/[.]//; s/^90$/90a/' <<<"$capabilities" | tr '\n' ' ') \
+    ULNA_CUDA_SANITIZE=${ULNA_CUDA_SANITIZE-memcheck racecheck} \
+    bash "$root/tests/cuda/check.sh" "$build-cuda/includes.rsp" "$build-cuda" g++
+}
+if [[ ${1:-} == --cuda ]]; then
+  check_cuda
+  exit
+fi
 
 ulna_install "${ulna_core_packages[@]}" "${ulna_component_packages[@]}" "${ulna_example_packages[@]}" \
   "${ulna_test_packages[@]}" "${ulna_benchmark_packages[@]}"

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
-# cmake -DWAY=... -DULNA_BINARY_DIR=... -DWORK_DIR=... -DGENERATOR=... -DCOMPILER=... [-DLAUNCHER=...] -P check.cmake
-# Builds and runs the project beside this script in a folder of its own, outside Ulna's build tree as far as CMake sees.
+# cmake -DWAY=... -DULNA_BINARY_DIR=... -DWORK_DIR=... -DGENERATOR=... -DCOMPILER=... [-DLAUNCHER=...] [-DNVCC=...]
+#       -P check.cmake
+# Builds and runs the project beside this script, or with NVCC that in its folder cuda, in a folder of its own, outside
+# Ulna's build tree as far as CMake sees.
 cmake_path(GET CMAKE_CURRENT_LIST_DIR PARENT_PATH tests)
 cmake_path(GET tests PARENT_PATH ulna)
 
@@ -9,9 +11,14 @@ function(run)
 endfunction()
 
 file(REMOVE_RECURSE "${WORK_DIR}")
-file(COPY "${CMAKE_CURRENT_LIST_DIR}/" DESTINATION "${WORK_DIR}/source" PATTERN check.cmake EXCLUDE)
-
 set(arguments "-DWAY=${WAY}")
+if(NVCC)
+  file(COPY "${CMAKE_CURRENT_LIST_DIR}/cuda/" DESTINATION "${WORK_DIR}/source")
+  list(APPEND arguments "-DCMAKE_CUDA_COMPILER=${NVCC}" -DCMAKE_CUDA_ARCHITECTURES=80)
+else()
+  file(COPY "${CMAKE_CURRENT_LIST_DIR}/" DESTINATION "${WORK_DIR}/source" PATTERN check.cmake EXCLUDE
+       PATTERN cuda EXCLUDE)
+endif()
 if(WAY STREQUAL "find_package")
   # Moved after the installation: a package must not remember where it was put first.
   run("${CMAKE_COMMAND}" --install "${ULNA_BINARY_DIR}" --prefix "${WORK_DIR}/first")

@@ -30,13 +30,11 @@
 namespace ulna::cpu {
 
 /// Runs kernels on several threads. Results do not depend on how many: the same bits on 1 and on 64.
-/// Copies share their threads. `T` is the type of activations and their gradients: float, or bf16 with sums, parameters,
-/// statistics and losses in float. `Arithmetic` says how convolutions are computed, see tbb/arithmetic.hpp.
+/// Copies share their threads. `T` is the type of activations and their gradients: float, or bf16 with sums,
+/// parameters, statistics and losses in float. `Arithmetic` says how convolutions are computed, see tbb/arithmetic.hpp.
 template <class T, class Arithmetic = arithmetic::Default<T>, class Isa = NativeIsa>
 class Tbb {
   static_assert(std::is_same_v<T, float> || std::is_same_v<T, bf16>, "cpu::Tbb: activations are float or bf16");
-  static_assert(std::is_same_v<T, float> || std::is_same_v<Arithmetic, arithmetic::Direct>,
-                "cpu::Tbb: convolutions of bf16 are computed as arithmetic::Direct");
 
  public:
   using Element = T;

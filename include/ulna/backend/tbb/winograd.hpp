@@ -16,14 +16,14 @@
 namespace ulna::winograd {
 
 /// One thread's work on a (range of tiles, block of outputs).
-template <class Isa>
+template <class Isa, class T>
 class Task {
   using V = FloatVec<Isa>;
   using Blocks = tbb_kernels::RegisterBlocks<Isa, true>;
   static constexpr int W = Isa::width;
 
  public:
-  Task(const Call<float>& call, const Plan<Isa>& plan, std::byte* scratch) : call_(call), plan_(plan) {
+  Task(const Call<T>& call, const Plan<Isa>& plan, std::byte* scratch) : call_(call), plan_(plan) {
     const auto take = [&](std::size_t bytes) {
       float* p = reinterpret_cast<float*>(scratch);
       scratch += bytes;
@@ -69,7 +69,7 @@ class Task {
 
   /// The taps of some channels as [tap][channel][output], in reverse for the adjoint.
   void gather_taps(int c, int rows) {
-    const Tensor<float>& w = call_.input[1];
+    const Tensor<float> w = held_as<float>(call_.input[1]);
     const std::ptrdiff_t tap_size = std::ptrdiff_t{plan_.channels} * plan_.outputs;
     for (int t = 0; t < taps * taps; ++t) {
       const float* tap = w.data + (plan_.flipped ? taps * taps - 1 - t : t) * tap_size;
@@ -92,7 +92,7 @@ class Task {
 
   void transform_inputs() {
     const Grid& g = plan_.grid;
-    const TileReader<Isa, InputLine> input(call_.input[0], g.low_y, g.low_x, patch_, plan_.channel_stride);
+    const TileReader<Isa, InputLine, T> input(call_.input[0], g.low_y, g.low_x, patch_, plan_.channel_stride);
     g.for_each_tile(first_, count_, [&](int t, int sample, int row, int column) {
       input.run(sample, row, column, c0_, channels_, inputs_ + std::ptrdiff_t{t} * plan_.channel_stride,
                 plan_.input_plane);
@@ -132,15 +132,15 @@ class Task {
   }
 
   void transform_outputs() {
-    const float* bias = call_.input[2].data;
+    const float* bias = held_as<float>(call_.input[2]).data;
     const Shape& s = plan_.grid.written;
-    const Tensor<float>& out = call_.output;
+    const Tensor<T>& out = call_.output;
     plan_.grid.for_each_tile(first_, count_, [&](int t, int sample, int row, int column) {
       const int y0 = row * outputs;
       const int x0 = column * outputs;
       const int height = std::min(outputs, s.height - y0);
       const int width = std::min(outputs, s.width - x0);
-      float* to = out.row(sample, y0) + x0 * out.pixel_stride + k0_;
+      T* to = out.row(sample, y0) + x0 * out.pixel_stride + k0_;
       for (int k = 0; k < width_; k += W) {
         V y[tile_pixels];
         const float* from = products_ + std::ptrdiff_t{t} * width_ + k;
@@ -151,7 +151,7 @@ class Task {
         for (int i = 0; i < height; ++i)
           for (int j = 0; j < width; ++j) {
             const V v = tbb_kernels::activate(y[i * outputs + j] + b, call_.node->activation, call_.node->slope);
-            float* pixel = to + (std::ptrdiff_t{i} * s.width + j) * out.pixel_stride + k;
+            T* pixel = to + (std::ptrdiff_t{i} * s.width + j) * out.pixel_stride + k;
             if (valid >= W)
               v.store(pixel);
             else
@@ -161,7 +161,7 @@ class Task {
     });
   }
 
-  const Call<float>& call_;
+  const Call<T>& call_;
   const Plan<Isa>& plan_;
   float* weights_;
   float* inputs_;
@@ -175,8 +175,8 @@ class Task {
 };
 
 /// Op::convolution and Op::transposed_convolution where `chosen(call)`, both storage orders of the weight.
-template <class Isa>
-void convolution(const Call<float>& call) {
+template <class Isa, class T = float>
+void convolution(const Call<T>& call) {
   assert(suits(call.node->window, call.input[0].shape.channels, call.output.shape.channels) &&
          call.output.shape.depth == 1);
   const Plan<Isa> plan(call);
@@ -185,13 +185,13 @@ void convolution(const Call<float>& call) {
   tbb_kernels::parallel_tasks<Isa>(groups * blocks, [&](int task) {
     auto* scratch =
         tbb_kernels::scratch_piece<std::byte>(call.scratch, 0, plan.thread_bytes(), tbb_kernels::thread_slot());
-    Task<Isa> worker(call, plan, scratch);
+    Task<Isa, T> worker(call, plan, scratch);
     worker.run(tbb_kernels::part_of(plan.tiles(), groups, task / blocks), task % blocks);
   });
 }
 
-template <class Isa>
-std::size_t convolution_scratch_bytes(const Call<float>& call, int threads) {
+template <class Isa, class T = float>
+std::size_t convolution_scratch_bytes(const Call<T>& call, int threads) {
   return Plan<Isa>(call).thread_bytes() * static_cast<std::size_t>(threads);
 }
 

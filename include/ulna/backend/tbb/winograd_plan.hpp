@@ -29,7 +29,8 @@ constexpr bool suits(const Window& w, int in, int out) {
 constexpr bool fills_a_tile(const Shape& s) { return s.height >= outputs && s.width >= outputs; }
 
 /// True if this call of a convolution, of its adjoint or of its weight gradient runs as Winograd.
-inline bool chosen(const Call<float>& call) {
+template <class T>
+bool chosen(const Call<T>& call) {
   const Node& n = *call.node;
   const bool gradient = n.op == Op::convolution_weight_gradient;
   const Shape& written = gradient ? call.input[1].shape : call.output.shape;
@@ -118,7 +119,8 @@ struct Plan {
   int tile_block;
   std::ptrdiff_t weight_plane, input_plane, product_plane;
 
-  explicit Plan(const Call<float>& call) {
+  template <class T>
+  explicit Plan(const Call<T>& call) {
     const Window& w = call.node->window;
     flipped = call.node->op == Op::transposed_convolution;
     const auto low = [&](int pad) { return flipped ? pad - (taps - 1) : -pad; };

@@ -8,7 +8,7 @@
 namespace ulna::winograd {
 
 /// Transforms tiles of a map by `Line`: InputLine reads 6 x 6 pixels a tile, OutputGradientLine 4 x 4, zeros outside.
-template <class Isa, class Line>
+template <class Isa, class Line, class T>
 class TileReader {
   using V = FloatVec<Isa>;
   static constexpr int W = Isa::width;
@@ -16,7 +16,7 @@ class TileReader {
 
  public:
   /// Tile (i, j) reads from pixel (4 i + low_y, 4 j + low_x) on. `patch` has room for extent^2 x `stride` floats.
-  TileReader(const Tensor<float>& map, int low_y, int low_x, float* patch, int stride)
+  TileReader(const Tensor<T>& map, int low_y, int low_x, float* patch, int stride)
       : map_(map), low_y_(low_y), low_x_(low_x), patch_(patch), stride_(stride) {}
 
   /// Writes channels [c0, c0 + channels) of a tile to to[point * plane + c]; zeros up to the next whole vector.
@@ -26,7 +26,7 @@ class TileReader {
     const Shape& s = map_.shape;
     const bool inside = y >= 0 && x >= 0 && y + extent <= s.height && x + extent <= s.width;
     if (inside && channels % W == 0) {
-      const float* from = map_.row(sample, y) + x * map_.pixel_stride + c0;
+      const T* from = map_.row(sample, y) + x * map_.pixel_stride + c0;
       transform_tile(from, map_.pixel_stride * s.width, map_.pixel_stride, channels, to, plane);
     } else {
       cut_patch(sample, y, x, c0, channels);
@@ -35,7 +35,8 @@ class TileReader {
   }
 
  private:
-  static void transform_tile(const float* from, std::ptrdiff_t row, std::ptrdiff_t pixel, int channels, float* to,
+  template <class U>
+  static void transform_tile(const U* from, std::ptrdiff_t row, std::ptrdiff_t pixel, int channels, float* to,
                              std::ptrdiff_t plane) {
     constexpr int parts = extent == points ? 2 : 1;
     for (int c = 0; c < channels; c += W, from += W, to += W)
@@ -48,14 +49,14 @@ class TileReader {
     for (int y = y0; y < y0 + extent; ++y)
       for (int x = x0; x < x0 + extent; ++x, to += stride_) {
         const bool inside = y >= 0 && x >= 0 && y < map_.shape.height && x < map_.shape.width;
-        const float* from = inside ? map_.row(sample, y) + x * map_.pixel_stride + c0 : nullptr;
+        const T* from = inside ? map_.row(sample, y) + x * map_.pixel_stride + c0 : nullptr;
         int c = 0;
         for (; c + W <= channels; c += W) (inside ? V::load(from + c) : V::zero()).store(to + c);
         if (c < channels) (inside ? V::load_partial(from + c, channels - c) : V::zero()).store(to + c);
       }
   }
 
-  const Tensor<float>& map_;
+  const Tensor<T>& map_;
   int low_y_, low_x_;
   float* patch_;
   int stride_;

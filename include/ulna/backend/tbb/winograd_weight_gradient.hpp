@@ -32,7 +32,8 @@ struct WeightGradientPlan {
   int tile_block, bands;
   std::ptrdiff_t row_plane, lane_plane, sum_plane;
 
-  explicit WeightGradientPlan(const Call<float>& call) {
+  template <class T>
+  explicit WeightGradientPlan(const Call<T>& call) {
     const Shape large = call.input[0].shape;
     const Shape small = call.input[1].shape;
     const Window& w = call.node->window;
@@ -77,14 +78,14 @@ struct WeightGradientPlan {
 };
 
 /// One thread's work on a (band, row block, lane block).
-template <class Isa>
+template <class Isa, class T>
 class WeightGradientTask {
   using V = FloatVec<Isa>;
   using Blocks = tbb_kernels::RegisterBlocks<Isa>;
   static constexpr int W = Isa::width;
 
  public:
-  WeightGradientTask(const Call<float>& call, const WeightGradientPlan<Isa>& plan, std::byte* scratch)
+  WeightGradientTask(const Call<T>& call, const WeightGradientPlan<Isa>& plan, std::byte* scratch)
       : call_(call), plan_(plan) {
     a_ = reinterpret_cast<float*>(scratch);
     b_ = reinterpret_cast<float*>(scratch += plan.rows_bytes());
@@ -111,10 +112,10 @@ class WeightGradientTask {
   void transform_tiles(std::ptrdiff_t first, int count) {
     const Grid& g = plan_.grid;
     const bool swapped = plan_.swapped;
-    const TileReader<Isa, InputLine> large(call_.input[0], g.low_y, g.low_x, patch_,
-                                           swapped ? plan_.lane_block : plan_.row_stride);
-    const TileReader<Isa, OutputGradientLine> small(call_.input[1], 0, 0, patch_,
-                                                    swapped ? plan_.row_stride : plan_.lane_block);
+    const TileReader<Isa, InputLine, T> large(call_.input[0], g.low_y, g.low_x, patch_,
+                                              swapped ? plan_.lane_block : plan_.row_stride);
+    const TileReader<Isa, OutputGradientLine, T> small(call_.input[1], 0, 0, patch_,
+                                                       swapped ? plan_.row_stride : plan_.lane_block);
     g.for_each_tile(first, count, [&](int t, int sample, int row, int column) {
       float* a = a_ + std::ptrdiff_t{t} * plan_.row_stride;
       float* b = b_ + std::ptrdiff_t{t} * plan_.lane_block;
@@ -177,7 +178,7 @@ class WeightGradientTask {
     }
   }
 
-  const Call<float>& call_;
+  const Call<T>& call_;
   const WeightGradientPlan<Isa>& plan_;
   float* a_;
   float* b_;
@@ -187,23 +188,24 @@ class WeightGradientTask {
 };
 
 /// Op::convolution_weight_gradient where its window and channels suit, both storage orders (swap_channels).
-template <class Isa>
-void weight_gradient(const Call<float>& call) {
+template <class Isa, class T = float>
+void weight_gradient(const Call<T>& call) {
   assert(suits(call.node->window, call.input[0].shape.channels, call.input[1].shape.channels) &&
          call.input[0].shape.depth == 1);
   const WeightGradientPlan<Isa> plan(call);
   const int blocks = plan.blocks();
+  float* gradient = held_as<float>(call.output).data;
   const auto partial = [&](int band) {
     return tbb_kernels::scratch_piece<float>(call.scratch, 0, plan.band_bytes(), band);
   };
   tbb_kernels::parallel_tasks<Isa>(plan.bands * blocks, [&](int task) {
     auto* scratch = tbb_kernels::scratch_piece<std::byte>(call.scratch, plan.partial_bytes(), plan.thread_bytes(),
                                                           tbb_kernels::thread_slot());
-    WeightGradientTask<Isa> worker(call, plan, scratch);
+    WeightGradientTask<Isa, T> worker(call, plan, scratch);
     const int band = task / blocks;
     const bool only = plan.bands == 1;
-    worker.run(band, task % blocks / plan.lane_blocks(), task % plan.lane_blocks(),
-               only ? call.output.data : partial(band), only && call.node->accumulate);
+    worker.run(band, task % blocks / plan.lane_blocks(), task % plan.lane_blocks(), only ? gradient : partial(band),
+               only && call.node->accumulate);
   });
   if (plan.bands == 1) return;
   const int parts = tbb_kernels::fixed_parts(plan.gradient_size(), 4096, 64);
@@ -211,12 +213,12 @@ void weight_gradient(const Call<float>& call) {
     const tbb_kernels::Range range = tbb_kernels::part_of(plan.gradient_size(), parts, part);
     tbb_kernels::sum_partials<Isa>(partial(0) + range.begin,
                                    static_cast<std::ptrdiff_t>(plan.band_bytes() / sizeof(float)), plan.bands,
-                                   call.output.data + range.begin, range.size(), call.node->accumulate);
+                                   gradient + range.begin, range.size(), call.node->accumulate);
   });
 }
 
-template <class Isa>
-std::size_t weight_gradient_scratch_bytes(const Call<float>& call, int threads) {
+template <class Isa, class T = float>
+std::size_t weight_gradient_scratch_bytes(const Call<T>& call, int threads) {
   const WeightGradientPlan<Isa> plan(call);
   return plan.partial_bytes() + plan.thread_bytes() * static_cast<std::size_t>(threads);
 }

@@ -28,7 +28,7 @@ class SlicedTensor {
   /// `channels_before` and `channels_after` of the wider tensor lie around each pixel.
   SlicedTensor(Shape shape, int batch, int before, int after) : shape_(shape), batch_(batch) {
     stride_ = before + shape.channels + after;
-    first_ = guard + before;
+    first_ = guard + static_cast<std::size_t>(before);
     const auto size = static_cast<std::size_t>(batch * shape.pixels() * stride_) + 2 * guard;
     memory_.assign(size + 64, T{-123.0f});
     shift_ = 0;
@@ -59,7 +59,7 @@ class SlicedTensor {
   static constexpr std::size_t guard = 64;
   Shape shape_{};
   int batch_ = 0;
-  std::int64_t stride_ = 0;
+  std::ptrdiff_t stride_ = 0;
   std::size_t first_ = 0, shift_ = 0;
   std::vector<T> memory_;
 };

@@ -242,6 +242,10 @@ TEST_CASE("cuda convolution: what the layers of a U-Net of width 64 are cut into
   CHECK(kind(128 * 128, 256, 256, true).kind == TileKind::warpgroup_large);
   // the deepest layer of one image has too few tiles to keep a device busy: its sums are split
   const ProductPlan deepest = kind(32 * 32, 1024, 1024, true);
-  CHECK(deepest.tiles() * deepest.splits >= 128);
+  CHECK(deepest.kind == TileKind::warpgroup_medium);
+  CHECK(deepest.tiles() * deepest.splits == 128);
+  const ProductPlan gradient = plan_product({9 * 256, 256, 16 * 128 * 128}, {8, true, true});
+  CHECK(gradient.kind == TileKind::warpgroup_large);
+  CHECK(gradient.tiles() * gradient.splits >= 128);
   CHECK(plan_product({64, 2, 512 * 512}, {8, true, false}).splits >= 128);  // a weight gradient of few channels
 }

@@ -68,40 +68,11 @@ constexpr WindowGeometry window_geometry(const Window& w, Extent input, Extent o
 /// One phase of all axes.
 struct PhaseWalk {
   AxisWalk z, y, x;
+  int first_tap = 0;      ///< the first one's number in the weight
+  bool in_order = false;  ///< the others follow it there, one by one
 
   constexpr int taps() const { return z.taps * y.taps * x.taps; }
   constexpr int pixels() const { return z.count * y.count * x.count; }  ///< outputs of a sample
-};
-
-constexpr PhaseWalk walk_phase(const WindowGeometry& g, int phase) {
-  const int px = phase % g.x.phases();
-  const int py = phase / g.x.phases() % g.y.phases();
-  const int pz = phase / g.x.phases() / g.y.phases();
-  return {g.z.walk(pz), g.y.walk(py), g.x.walk(px)};
-}
-
-/// The largest number of outputs, and of taps, that a phase has: the first phase has the most outputs.
-constexpr int most_pixels(const WindowGeometry& g) { return walk_phase(g, 0).pixels(); }
-constexpr int most_taps(const WindowGeometry& g) {
-  const auto most = [](const AxisGeometry& a) {
-    int n = 0;
-    for (int p = 0; p < a.phases(); ++p) n = n > a.walk(p).taps ? n : a.walk(p).taps;
-    return n;
-  };
-  return most(g.z) * most(g.y) * most(g.x);
-}
-
-/// As many phases as one launch takes: parameters of a kernel lie in constant memory, and not much fits there.
-struct PhaseTable {
-  static constexpr int capacity = 8;
-  PhaseWalk walk[capacity];
-
-  /// The phases from `first` on.
-  static constexpr PhaseTable of(const WindowGeometry& g, int first) {
-    PhaseTable t{};
-    for (int i = 0; i < capacity && first + i < g.phases(); ++i) t.walk[i] = walk_phase(g, first + i);
-    return t;
-  }
 };
 
 /// Sample and position of row `row` of a product whose rows are the pixels of boxes: batch, z, y, x, x fastest.
@@ -109,8 +80,14 @@ struct PixelPosition {
   int n = 0, z = 0, y = 0, x = 0;
 
   constexpr PixelPosition() = default;
-  constexpr PixelPosition(int row, int depth, int height, int width)
-      : n(row / width / height / depth), z(row / width / height % depth), y(row / width % height), x(row % width) {}
+  constexpr PixelPosition(int row, int depth, int height, int width) {
+    const int line = row / width;  // three divisions: they are slow
+    x = row - line * width;
+    const int plane = line / height;
+    y = line - plane * height;
+    n = plane / depth;
+    z = plane - n * depth;
+  }
 
   /// `count` pixels further.
   constexpr void advance(int count, int depth, int height, int width) {
@@ -142,9 +119,10 @@ struct TapPosition {
     if (w.taps() == 0) return;
     const int j = k / channels;
     c = k - j * channels;
-    jx = j % w.x.taps;
-    jy = j / w.x.taps % w.y.taps;
-    jz = j / w.x.taps / w.y.taps;
+    const int line = j / w.x.taps;
+    jx = j - line * w.x.taps;
+    jz = line / w.y.taps;
+    jy = line - jz * w.y.taps;
   }
 
   constexpr void advance(int count, int channels, const PhaseWalk& w) {
@@ -166,6 +144,42 @@ struct TapPosition {
     const int z = w.z.first_tap + jz * w.z.tap_step;
     const int y = w.y.first_tap + jy * w.y.tap_step;
     return (z * kernel.height + y) * kernel.width + w.x.first_tap + jx * w.x.tap_step;
+  }
+};
+
+constexpr PhaseWalk walk_phase(const WindowGeometry& g, int phase) {
+  const int px = phase % g.x.phases();
+  const int py = phase / g.x.phases() % g.y.phases();
+  const int pz = phase / g.x.phases() / g.y.phases();
+  PhaseWalk w{g.z.walk(pz), g.y.walk(py), g.x.walk(px)};
+  w.first_tap = TapPosition(0, 1, w).tap(g.kernel(), w);
+  w.in_order = true;
+  for (int j = 1; j < w.taps(); ++j)
+    w.in_order = w.in_order && TapPosition(j, 1, w).tap(g.kernel(), w) == w.first_tap + j;
+  return w;
+}
+
+/// The largest number of outputs, and of taps, that a phase has: the first phase has the most outputs.
+constexpr int most_pixels(const WindowGeometry& g) { return walk_phase(g, 0).pixels(); }
+constexpr int most_taps(const WindowGeometry& g) {
+  const auto most = [](const AxisGeometry& a) {
+    int n = 0;
+    for (int p = 0; p < a.phases(); ++p) n = n > a.walk(p).taps ? n : a.walk(p).taps;
+    return n;
+  };
+  return most(g.z) * most(g.y) * most(g.x);
+}
+
+/// As many phases as one launch takes: parameters of a kernel lie in constant memory, and not much fits there.
+struct PhaseTable {
+  static constexpr int capacity = 8;
+  PhaseWalk walk[capacity];
+
+  /// The phases from `first` on.
+  static constexpr PhaseTable of(const WindowGeometry& g, int first) {
+    PhaseTable t{};
+    for (int i = 0; i < capacity && first + i < g.phases(); ++i) t.walk[i] = walk_phase(g, first + i);
+    return t;
   }
 };
 

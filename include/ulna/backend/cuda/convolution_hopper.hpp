@@ -27,7 +27,8 @@ struct WarpgroupProduct {
   static constexpr int step = 16;
   static constexpr int panel_row_bytes = 128;
   static constexpr int group_bytes = 8 * panel_row_bytes;
-  static constexpr int panel_bytes = Tile::depth * panel_row_bytes;  ///< of a tile whose rows are terms
+  static constexpr int panel_bytes = Tile::depth * panel_row_bytes;               ///< of a tile whose rows are terms
+  static constexpr int a_leading = Tile::a_major == Major::k ? 16 : panel_bytes;  ///< there is one panel: not used
   static_assert(Tile::arithmetic == Arithmetic::bf16 && Tile::warp_rows == 16 && Tile::warp_columns == Tile::columns);
   static_assert(Tile::depth * 2 == panel_row_bytes, "a row of terms is one panel wide");
   static_assert(Tile::stage_bytes % group_bytes == 0 && Tile::ATile::bytes % group_bytes == 0);
@@ -49,7 +50,7 @@ struct WarpgroupProduct {
     for (int k = 0; k < Tile::depth; k += step)
       block.template multiply_warpgroups<Tile::columns, Tile::a_major == Major::mn>(
           [&](int t) { return sums[t].block[0]; },
-          [&](int t) { return block.descriptor(stage + a_offset(t, k), panel_bytes, group_bytes); },
+          [&](int t) { return block.descriptor(stage + a_offset(t, k), a_leading, group_bytes); },
           block.descriptor(stage + Tile::ATile::bytes + b_offset(k), panel_bytes, group_bytes));
     block.commit_products();
   }
@@ -68,8 +69,8 @@ struct WarpgroupProduct {
   }
 
   /// The warps of a warpgroup hold 16 rows each, laid out as the smaller matrix instructions do.
-  template <class F>
-  ULNA_HOST_DEVICE static void each_pair(int thread, const Sums& sums, const F& f) {
+  template <class AnySums, class F>
+  ULNA_HOST_DEVICE static void each_pair(int thread, AnySums& sums, const F& f) {
     TensorCoreProduct<Tile>::each_pair(thread, sums, f);
   }
 };

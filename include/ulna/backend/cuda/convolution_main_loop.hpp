@@ -71,8 +71,7 @@ struct StoreTarget {
   Out* data;
   int first_column;
   int columns;
-  bool whole;         ///< rows and columns allow 16-byte stores
-  const float* bias;  ///< of column 0, or null
+  bool whole;  ///< rows and columns allow 16-byte stores
   QuickActivation activation;
 };
 
@@ -90,11 +89,6 @@ ULNA_HOST_DEVICE void store_sums(Block& block, PerThreadSums& sums, const StoreT
     for (int row = thread; row < Tile::rows; row += Tile::threads)
       block.store(thread, table + row * 8, static_cast<std::int64_t>(offset_of(row)));
     Product::each_pair(thread, sums[thread], [&](int row, int column, float x0, float x1) {
-      const int c = to.first_column + column;
-      if (to.bias != nullptr) {
-        x0 += c < to.columns ? to.bias[c] : 0.0f;
-        x1 += c + 1 < to.columns ? to.bias[c + 1] : 0.0f;
-      }
       const Pack<Out, 2> pair{{static_cast<Out>(to.activation(x0)), static_cast<Out>(to.activation(x1))}};
       block.store(thread, row * pitch + column * static_cast<int>(sizeof(Out)), pair);
     });

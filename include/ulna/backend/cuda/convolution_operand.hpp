@@ -14,18 +14,13 @@ namespace ulna::cuda {
 
 namespace detail {
 
-/// Moves a chunk of shared memory's worth: at once, or element(e) by element.
-template <bool Whole, class Tile, class Block, class Element>
-ULNA_HOST_DEVICE void copy_chunk(Block& block, int thread, int offset, const typename Tile::Operand* from, bool valid,
-                                 const typename Tile::Operand* somewhere, const Element& element) {
-  if constexpr (Whole) {
-    block.copy(thread, offset, valid ? from : somewhere, valid);
-  } else {
-    Pack<typename Tile::Operand, Tile::vector> chunk;
-    ULNA_UNROLL
-    for (int e = 0; e < Tile::vector; ++e) chunk.element[e] = element(e);
-    block.store(thread, offset, chunk);
-  }
+/// Fills a chunk of shared memory with next(), next(), ...
+template <class Tile, class Block, class Next>
+ULNA_HOST_DEVICE void gather_chunk(Block& block, int thread, int offset, const Next& next) {
+  Pack<typename Tile::Operand, Tile::vector> chunk;
+  ULNA_UNROLL
+  for (int e = 0; e < Tile::vector; ++e) chunk.element[e] = next();
+  block.store(thread, offset, chunk);
 }
 
 }  // namespace detail
@@ -41,15 +36,15 @@ class GatherRows {
   /// The rows from first_row on, of `rows`; the terms from k on.
   ULNA_HOST_DEVICE void begin(const Tensor<T>& x, const PhaseWalk& w, int first_row, int rows, int k, int thread) {
     at_ = TapPosition(k + Schedule::chunk(thread) * Tile::vector, x.shape.channels, w);
+    PixelPosition q(first_row + Schedule::row(thread, 0), w.z.count, w.y.count, w.x.count);
     ULNA_UNROLL
     for (int i = 0; i < Schedule::copies; ++i) {
-      const int row = first_row + Schedule::row(thread, i);
-      const PixelPosition q(row, w.z.count, w.y.count, w.x.count);
       z_[i] = q.z * w.z.step + w.z.first_offset;
       y_[i] = q.y * w.y.step + w.y.first_offset;
       x_[i] = q.x * w.x.step + w.x.first_offset;
       origin_[i] = pixel(x, q.n, z_[i], y_[i], x_[i]);
-      if (row >= rows) z_[i] = nowhere;
+      if (first_row + Schedule::row(thread, i) >= rows) z_[i] = nowhere;
+      q.advance(Schedule::row_step, w.z.count, w.y.count, w.x.count);
     }
   }
 
@@ -57,17 +52,19 @@ class GatherRows {
   ULNA_HOST_DEVICE void load(Block& block, const Tensor<T>& x, const PhaseWalk& w, int thread, int tile) {
     ULNA_UNROLL
     for (int i = 0; i < Schedule::copies; ++i) {
+      const int to = tile + Layout::offset(Schedule::row(thread, i), Schedule::chunk(thread));
+      TapPosition at = at_;
       bool valid = false;
-      const T* from = Whole ? source(x, w, at_, i, valid) : nullptr;
-      detail::copy_chunk<Whole, Tile>(block, thread,
-                                      tile + Layout::offset(Schedule::row(thread, i), Schedule::chunk(thread)), from,
-                                      valid, x.data, [&](int e) {
-                                        TapPosition at = at_;
-                                        at.advance(e, x.shape.channels, w);
-                                        bool inside = false;
-                                        const T* element = source(x, w, at, i, inside);
-                                        return inside ? *element : T{};
-                                      });
+      if constexpr (Whole) {
+        const T* from = source(x, w, at, i, valid);
+        block.copy(thread, to, valid ? from : x.data, valid);
+      } else {
+        detail::gather_chunk<Tile>(block, thread, to, [&] {
+          const T* from = source(x, w, at, i, valid);
+          at.advance(1, x.shape.channels, w);
+          return valid ? *from : T{};
+        });
+      }
     }
     at_.advance(Tile::depth, x.shape.channels, w);
   }
@@ -103,9 +100,9 @@ class WeightRows {
   using Schedule = CopySchedule<Layout, Tile::threads>;
 
  public:
-  ULNA_HOST_DEVICE void begin(int channels, const PhaseWalk& w, int first_column, int k, int thread) {
+  ULNA_HOST_DEVICE void begin(int first_column, int k, int thread) {
     column_ = first_column + Schedule::chunk(thread) * Tile::vector;
-    at_ = TapPosition(k + Schedule::row(thread, 0), channels, w);
+    k_ = k + Schedule::row(thread, 0);
   }
 
   template <class Block>
@@ -113,17 +110,21 @@ class WeightRows {
                              const PhaseWalk& w, int thread, int tile) {
     ULNA_UNROLL
     for (int i = 0; i < Schedule::copies; ++i) {
-      const bool valid = at_.inside(w) && column_ < pitch;
-      const std::ptrdiff_t row = std::ptrdiff_t{at_.tap(kernel, w)} * channels + at_.c;
-      const T* from = valid ? weight + row * pitch + column_ : weight;
+      int row = w.first_tap * channels + k_;
+      if (!w.in_order) {
+        const TapPosition at(k_, channels, w);
+        row = at.tap(kernel, w) * channels + at.c;
+      }
+      const bool valid = k_ < w.taps() * channels && column_ < pitch;
+      const T* from = valid ? weight + std::ptrdiff_t{row} * pitch + column_ : weight;
       block.copy(thread, tile + Layout::offset(Schedule::row(thread, i), Schedule::chunk(thread)), from, valid);
-      at_.advance(Schedule::row_step, channels, w);  // all copies of a step: as far as the next step
+      k_ += Schedule::row_step;
     }
   }
 
  private:
   int column_ = 0;
-  TapPosition at_;
+  int k_ = 0;
 };
 
 /// Rows are (tap, channel) of the large image of a weight gradient, terms are pixels of the small one.
@@ -144,17 +145,19 @@ class GatherColumns {
   ULNA_HOST_DEVICE void load(Block& block, const Tensor<T>& large, const PhaseWalk& w, int thread, int tile) {
     ULNA_UNROLL
     for (int i = 0; i < Schedule::copies; ++i) {
+      const int to = tile + Layout::offset(Schedule::row(thread, i), Schedule::chunk(thread));
+      TapPosition tap = tap_;
       bool valid = false;
-      const T* from = Whole ? source(large, w, tap_, at_, valid) : nullptr;
-      detail::copy_chunk<Whole, Tile>(block, thread,
-                                      tile + Layout::offset(Schedule::row(thread, i), Schedule::chunk(thread)), from,
-                                      valid, large.data, [&](int e) {
-                                        TapPosition tap = tap_;
-                                        tap.advance(e, large.shape.channels, w);
-                                        bool inside = false;
-                                        const T* element = source(large, w, tap, at_, inside);
-                                        return inside ? *element : T{};
-                                      });
+      if constexpr (Whole) {
+        const T* from = source(large, w, tap, at_, valid);
+        block.copy(thread, to, valid ? from : large.data, valid);
+      } else {
+        detail::gather_chunk<Tile>(block, thread, to, [&] {
+          const T* from = source(large, w, tap, at_, valid);
+          tap.advance(1, large.shape.channels, w);
+          return valid ? *from : T{};
+        });
+      }
       at_.advance(Schedule::row_step, w.z.count, w.y.count, w.x.count);
     }
   }
@@ -192,11 +195,19 @@ class PixelColumns {
   ULNA_HOST_DEVICE void load(Block& block, const Tensor<T>& x, int pixels, int thread, int tile) {
     ULNA_UNROLL
     for (int i = 0; i < Schedule::copies; ++i) {
+      const int to = tile + Layout::offset(Schedule::row(thread, i), Schedule::chunk(thread));
       const T* from = row_of(x, row_) + column_;
-      const bool valid = row_ < pixels && column_ < x.shape.channels;
-      detail::copy_chunk<Whole, Tile>(
-          block, thread, tile + Layout::offset(Schedule::row(thread, i), Schedule::chunk(thread)), from, valid, x.data,
-          [&](int e) { return row_ < pixels && column_ + e < x.shape.channels ? from[e] : T{}; });
+      const int left = row_ < pixels ? x.shape.channels - column_ : 0;
+      if constexpr (Whole) {
+        block.copy(thread, to, left > 0 ? from : x.data, left > 0);
+      } else {
+        int e = 0;
+        detail::gather_chunk<Tile>(block, thread, to, [&] {
+          const T value = e < left ? from[e] : T{};
+          ++e;
+          return value;
+        });
+      }
       row_ += Schedule::row_step;
     }
   }

@@ -89,17 +89,20 @@ struct SplitRange {
 
 inline constexpr int enough_blocks = 128;  ///< about as many as large devices have multiprocessors
 inline constexpr int least_split = 256;    ///< terms: fewer would not pay for filling the pipeline
+inline constexpr int cheap_split = 4096;   ///< terms: so many cost much more than writing and reading their sum
 
 namespace detail {
 
-/// Of `kinds`, widest first, the first that wastes no more columns than the last and keeps enough blocks.
+/// Of `kinds`, widest first, the first that wastes no more columns than the last and keeps enough blocks, by cheap
+/// splits if need be: wide tiles read each operand less often.
 template <int N>
 constexpr TileKind widest_fitting(const TileKind (&kinds)[N], const ProductSize& size) {
-  const int row_tiles = ceil_div(size.rows, tile_rows) * size.phases;
+  const std::int64_t row_blocks =
+      std::int64_t{ceil_div(size.rows, tile_rows)} * size.phases * std::max(size.terms / cheap_split, 1);
   for (int i = 0; i + 1 < N; ++i) {
     const int columns = tile_columns(kinds[i]);
     const int tiles = ceil_div(size.columns, columns);
-    if (round_up(size.columns, tile_columns(kinds[N - 1])) == tiles * columns && row_tiles * tiles >= enough_blocks)
+    if (round_up(size.columns, tile_columns(kinds[N - 1])) == tiles * columns && row_blocks * tiles >= enough_blocks)
       return kinds[i];
   }
   return kinds[N - 1];
@@ -121,7 +124,8 @@ constexpr ProductPlan plan_product(const ProductSize& size, const ProductMeans& 
   const int depth = means.vector * (plan.kind >= TileKind::warpgroup_large ? 8 : 4);
   const int steps = ceil_div(size.terms, depth);
   const int blocks = std::max(plan.tiles() * size.phases, 1);
-  const int wanted = blocks >= enough_blocks ? 1 : ceil_div(2 * enough_blocks, blocks);
+  const int wave = plan.kind >= TileKind::warpgroup_large ? enough_blocks : 2 * enough_blocks;
+  const int wanted = blocks >= enough_blocks ? 1 : ceil_div(wave, blocks);
   const int splits = std::clamp(wanted, 1, std::max(size.terms / least_split, 1));
   plan.steps_per_split = std::max(ceil_div(steps, splits), 1);
   plan.splits = std::max(ceil_div(steps, plan.steps_per_split), 1);

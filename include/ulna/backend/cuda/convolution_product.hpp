@@ -69,10 +69,10 @@ struct TensorCoreProduct {
     }
   }
 
-  /// f(row, column, sum, sum of column + 1) for the thread's outputs. A fragment's lane holds row lane / 4 and that
-  /// plus 8, columns 2 (lane % 4) and the next.
-  template <class F>
-  ULNA_HOST_DEVICE static void each_pair(int thread, const Sums& sums, const F& f) {
+  /// f(row, column, sum, sum of column + 1) for the thread's outputs, sums by reference. A fragment's lane holds row
+  /// lane / 4 and that plus 8, columns 2 (lane % 4) and the next.
+  template <class AnySums, class F>
+  ULNA_HOST_DEVICE static void each_pair(int thread, AnySums& sums, const F& f) {
     const WarpPlace<Tile> warp(thread);
     const int lane = thread % warp_size;
     ULNA_UNROLL
@@ -198,8 +198,8 @@ struct ExactProduct {
     });
   }
 
-  template <class F>
-  ULNA_HOST_DEVICE static void each_pair(int thread, const Sums& sums, const F& f) {
+  template <class AnySums, class F>
+  ULNA_HOST_DEVICE static void each_pair(int thread, AnySums& sums, const F& f) {
     ULNA_UNROLL
     for (int i = 0; i < rows; ++i) ULNA_UNROLL
     for (int j = 0; j < columns; j += 2) f(row(thread, i), column(thread, j), sums.value[i][j], sums.value[i][j + 1]);

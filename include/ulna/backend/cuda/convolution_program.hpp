@@ -22,6 +22,7 @@ template <class Tile_, bool Whole, class Out>
 struct ConvolutionProgram {
   using Tile = Tile_;
   using T = typename Tile::Operand;
+  using Product = typename ProductOf<Tile>::type;
   /// Gathering element by element takes more registers.
   static constexpr int resident_blocks = Whole ? Tile::resident_blocks : Tile::resident_blocks - 1;
 
@@ -47,34 +48,47 @@ struct ConvolutionProgram {
     const int first_column = index.tile % column_tiles * Tile::columns;
     if (first_row >= rows) return;  // the first phase may have more pixels than this one
     const int channels = input.shape.channels;
+    const int columns = output.shape.channels;
     const SplitRange range(ceil_div(w.taps() * channels, Tile::depth), steps_per_split, index.split);
 
     typename Block::template PerThread<GatherRows<Tile, Whole>> a;
     typename Block::template PerThread<WeightRows<Tile>> b;
-    typename Block::template PerThread<typename ProductOf<Tile>::type::Sums> sums;
+    typename Block::template PerThread<typename Product::Sums> sums;
     block.each([&](int t) {
       a[t].begin(input, w, first_row, rows, range.begin * Tile::depth, t);
-      b[t].begin(channels, w, first_column, range.begin * Tile::depth, t);
+      b[t].begin(first_column, range.begin * Tile::depth, t);
     });
+    const auto add_bias = [&] {
+      if (bias == nullptr || partial != nullptr) return;
+      block.each([&](int t) {
+        Product::each_pair(t, sums[t], [&](int, int column, float& x0, float& x1) {
+          const int c = first_column + column;
+          if (c < columns) x0 += bias[c];
+          if (c + 1 < columns) x1 += bias[c + 1];
+        });
+      });
+    };
+    // Before the products, registers are free. But those of warpgroups want their sums for themselves.
+    if constexpr (!Tile::warpgroups) add_bias();
     sum_products<Tile>(block, sums, range.end - range.begin, [&](int t, int stage) {
       a[t].load(block, input, w, t, stage);
       b[t].load(block, weight, weight_pitch, channels, kernel, w, t, stage + Tile::ATile::bytes);
     });
+    if constexpr (Tile::warpgroups) add_bias();
     const auto pixel_of = [&](int row) -> std::ptrdiff_t {
       if (first_row + row >= rows) return -1;
       const PixelPosition q(first_row + row, w.z.count, w.y.count, w.x.count);
       return q.n * output.pixels() + output_index(output.shape, w, q);
     };
-    const int columns = output.shape.channels;
     if (partial != nullptr) {
       const std::ptrdiff_t before = std::ptrdiff_t{index.split} * output.batch * output.pixels();
-      const StoreTarget<float> to{partial, first_column, columns, true, nullptr, {}};
+      const StoreTarget<float> to{partial, first_column, columns, true, {}};
       store_sums<Tile>(block, sums, to, [&](int row) {
         const std::ptrdiff_t pixel = pixel_of(row);
         return pixel < 0 ? pixel : (before + pixel) * partial_pitch;
       });
     } else {
-      const StoreTarget<Out> to{output.data, first_column, columns, whole_output, bias, activation};
+      const StoreTarget<Out> to{output.data, first_column, columns, whole_output, activation};
       store_sums<Tile>(block, sums, to, [&](int row) {
         const std::ptrdiff_t pixel = pixel_of(row);
         return pixel < 0 ? pixel : pixel * output.pixel_stride;
@@ -89,6 +103,7 @@ template <class Tile_, bool Whole>
 struct WeightGradientProgram {
   using Tile = Tile_;
   using T = typename Tile::Operand;
+  using Product = typename ProductOf<Tile>::type;
   /// Gathering element by element takes more registers.
   static constexpr int resident_blocks = Whole ? Tile::resident_blocks : Tile::resident_blocks - 1;
 
@@ -110,7 +125,7 @@ struct WeightGradientProgram {
 
     typename Block::template PerThread<GatherColumns<Tile, Whole>> a;
     typename Block::template PerThread<PixelColumns<Tile, Whole>> b;
-    typename Block::template PerThread<typename ProductOf<Tile>::type::Sums> sums;
+    typename Block::template PerThread<typename Product::Sums> sums;
     block.each([&](int t) {
       a[t].begin(large, w, first_row, range.begin * Tile::depth, t);
       b[t].begin(first_column, range.begin * Tile::depth, t);
@@ -119,7 +134,7 @@ struct WeightGradientProgram {
       a[t].load(block, large, w, t, stage);
       b[t].load(block, small, pixels, t, stage + Tile::ATile::bytes);
     });
-    const StoreTarget<float> to{partial, first_column, small.shape.channels, true, nullptr, {}};
+    const StoreTarget<float> to{partial, first_column, small.shape.channels, true, {}};
     store_sums<Tile>(block, sums, to, [&](int row) -> std::ptrdiff_t {
       if (first_row + row >= rows) return -1;
       return (std::ptrdiff_t{index.split} * rows + first_row + row) * partial_pitch;

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: MIT
+// Every tile kernel of the convolution family, for the compiler's word on registers and shared memory
+// (cuda_resources.sh).
+#include <ulna/backend/cuda/convolution.cuh>
+
+namespace {
+
+using namespace ulna;
+using namespace ulna::cuda;
+
+template <class Program>
+void take() {
+  (void)&cuda::detail::tile_kernel<Program>;
+}
+
+template <Arithmetic A, TileKind Kind>
+void take_kind() {
+  using T = typename OperandOf<A>::type;
+  take<ConvolutionProgram<typename TileOf<A, Major::k, Kind>::type, Kind != TileKind::general, T>>();
+  take<WeightGradientProgram<typename TileOf<A, Major::mn, Kind>::type, Kind != TileKind::general>>();
+}
+
+template <Arithmetic A>
+void take_arithmetic() {
+  take_kind<A, TileKind::large>();
+  take_kind<A, TileKind::medium>();
+  take_kind<A, TileKind::small>();
+  take_kind<A, TileKind::general>();
+  if constexpr (A == Arithmetic::bf16) {
+    take_kind<A, TileKind::warpgroup_large>();
+    take_kind<A, TileKind::warpgroup_medium>();
+    take_kind<A, TileKind::warpgroup_small>();
+  }
+}
+
+}  // namespace
+
+void take_all() {
+  take_arithmetic<Arithmetic::exact>();
+  take_arithmetic<Arithmetic::tf32>();
+  take_arithmetic<Arithmetic::bf16>();
+}

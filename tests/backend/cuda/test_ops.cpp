@@ -66,7 +66,7 @@ void check_all(bool volumes, int count) {
 
 TEST_CASE("CUDA bodies on the host agree with the reference") { check_all<float>(false, variants); }
 
-TEST_CASE("CUDA bodies on bf16 activations agree with the reference") { check_all<bf16>(false, variants); }
+TEST_CASE("CUDA bodies on bf16 activations agree with the reference") { check_all<bf16>(false, 6); }
 
 TEST_CASE("CUDA bodies on the host agree with the reference on volumes") { check_all<float>(true, 4); }
 

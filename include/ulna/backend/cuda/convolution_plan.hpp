@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Which tiles a product is cut into, and into how many parts its sums are split: functions of the shape alone, so that
-// results are the same bits on every device.
+// Which tiles a product is cut into, and into how many parts its sums are split: functions of the shape, the strides
+// and whether the device multiplies by warpgroups. How many multiprocessors it has changes no result.
 #pragma once
 
 #include <algorithm>
@@ -124,6 +124,7 @@ constexpr ProductPlan plan_product(const ProductSize& size, const ProductMeans& 
   const int depth = means.vector * (plan.kind >= TileKind::warpgroup_large ? 8 : 4);
   const int steps = ceil_div(size.terms, depth);
   const int blocks = std::max(plan.tiles() * size.phases, 1);
+  // two blocks of warps hide each other's waiting; products of warpgroups wait for nothing
   const int wave = plan.kind >= TileKind::warpgroup_large ? enough_blocks : 2 * enough_blocks;
   const int wanted = blocks >= enough_blocks ? 1 : ceil_div(wave, blocks);
   const int splits = std::clamp(wanted, 1, std::max(size.terms / least_split, 1));

@@ -13,6 +13,7 @@
 #include <string_view>
 #include <vector>
 
+#include "ulna/bf16.hpp"
 #include "ulna/error.hpp"
 
 namespace ulna::safetensors {
@@ -56,7 +57,7 @@ constexpr float from_f16(std::uint16_t bits) {
   return std::bit_cast<float>(sign | std::bit_cast<std::uint32_t>(std::bit_cast<float>(magnitude) * 0x1p112f));
 }
 
-constexpr float from_bf16(std::uint16_t bits) { return std::bit_cast<float>(std::uint32_t{bits} << 16); }
+constexpr float from_bf16(std::uint16_t bits) { return bf16::from_bits(bits); }
 
 }  // namespace detail
 

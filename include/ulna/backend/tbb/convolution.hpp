@@ -27,13 +27,13 @@ class ConvolutionTask {
  public:
   ConvolutionTask(const Call<float>& call, const ConvolutionPlan<Isa>& plan, std::byte* scratch)
       : call_(call), plan_(plan), swapped_(call.node->swap_channels) {
-    weights_ = take<float>(scratch, plan.weight_bytes);
-    ring_ = take<float>(scratch, plan.ring_bytes);
-    sums_ = take<float>(scratch, plan.sum_bytes);
+    weights_ = take_piece<float>(scratch, plan.weight_bytes);
+    ring_ = take_piece<float>(scratch, plan.ring_bytes);
+    sums_ = take_piece<float>(scratch, plan.sum_bytes);
     const auto taps = static_cast<std::size_t>(plan.taps);
-    taps_ = take<Tap>(scratch, aligned_bytes(taps * sizeof(Tap)));
-    input_offset_ = take<std::ptrdiff_t>(scratch, aligned_bytes(taps * sizeof(std::ptrdiff_t)));
-    weight_offset_ = take<std::ptrdiff_t>(scratch, aligned_bytes(taps * sizeof(std::ptrdiff_t)));
+    taps_ = take_piece<Tap>(scratch, aligned_bytes(taps * sizeof(Tap)));
+    input_offset_ = take_piece<std::ptrdiff_t>(scratch, aligned_bytes(taps * sizeof(std::ptrdiff_t)));
+    weight_offset_ = take_piece<std::ptrdiff_t>(scratch, aligned_bytes(taps * sizeof(std::ptrdiff_t)));
     phase_begin_ = reinterpret_cast<int*>(scratch);
     list_taps();
   }
@@ -58,13 +58,6 @@ class ConvolutionTask {
   }
 
  private:
-  template <class T>
-  static T* take(std::byte*& scratch, std::size_t bytes) {
-    T* p = reinterpret_cast<T*>(scratch);
-    scratch += bytes;
-    return p;
-  }
-
   bool last_channels() const { return c0_ + channels_ == plan_.channels; }
   int phases() const { return plan_.y.phases() * plan_.x.phases(); }
 

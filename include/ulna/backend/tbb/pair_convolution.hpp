@@ -67,12 +67,12 @@ class PairConvolutionTask {
  public:
   PairConvolutionTask(const Call<bf16>& call, const Plan& plan, const bf16* weights, std::byte* scratch)
       : call_(call), plan_(plan), weights_(weights) {
-    ring_ = take<bf16>(scratch, plan.ring_bytes);
-    sums_ = take<float>(scratch, plan.sum_bytes);
+    ring_ = take_piece<bf16>(scratch, plan.ring_bytes);
+    sums_ = take_piece<float>(scratch, plan.sum_bytes);
     const auto taps = static_cast<std::size_t>(plan.taps);
-    taps_ = take<PairTap>(scratch, aligned_bytes(taps * sizeof(PairTap)));
-    input_offset_ = take<std::ptrdiff_t>(scratch, aligned_bytes(taps * sizeof(std::ptrdiff_t)));
-    weight_offset_ = take<std::ptrdiff_t>(scratch, aligned_bytes(taps * sizeof(std::ptrdiff_t)));
+    taps_ = take_piece<PairTap>(scratch, aligned_bytes(taps * sizeof(PairTap)));
+    input_offset_ = take_piece<std::ptrdiff_t>(scratch, aligned_bytes(taps * sizeof(std::ptrdiff_t)));
+    weight_offset_ = take_piece<std::ptrdiff_t>(scratch, aligned_bytes(taps * sizeof(std::ptrdiff_t)));
     phase_begin_ = reinterpret_cast<int*>(scratch);
     list_taps();
   }
@@ -93,13 +93,6 @@ class PairConvolutionTask {
   }
 
  private:
-  template <class T>
-  static T* take(std::byte*& scratch, std::size_t bytes) {
-    T* p = reinterpret_cast<T*>(scratch);
-    scratch += bytes;
-    return p;
-  }
-
   int phases() const { return plan_.y.phases() * plan_.x.phases(); }
 
   /// The taps of each phase, phase after phase, each phase in the order of the weight. Packed weights keep the weight's

@@ -50,6 +50,14 @@ T* scratch_piece(std::span<std::byte> scratch, std::size_t offset, std::size_t b
   return reinterpret_cast<T*>(scratch.data() + offset + aligned_bytes(bytes_each) * static_cast<std::size_t>(index));
 }
 
+/// The next piece of a part of a call's scratch; `scratch` moves behind it.
+template <class T>
+T* take_piece(std::byte*& scratch, std::size_t bytes) {
+  T* piece = reinterpret_cast<T*>(scratch);
+  scratch += bytes;
+  return piece;
+}
+
 /// Item range [begin, end) of part `index` when `items` are dealt to `parts` as evenly as possible.
 struct Range {
   std::ptrdiff_t begin = 0;

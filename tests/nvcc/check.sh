@@ -11,4 +11,4 @@ fi
 object=$(mktemp --suffix=.o)
 trap 'rm -f "$object"' EXIT
 "$nvcc" --version | tail -n 2
-"$nvcc" -std=c++20 --expt-relaxed-constexpr -arch=sm_80 -c --options-file "$includes" "$source" -o "$object"
+"$nvcc" -std=c++20 --expt-relaxed-constexpr -diag-suppress=20012 -arch=sm_80 -c --options-file "$includes" "$source" -o "$object"

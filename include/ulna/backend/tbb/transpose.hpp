@@ -2,31 +2,38 @@
 #pragma once
 
 #include <cstddef>
-#include <utility>
 
 #include "ulna/backend/tbb/simd.hpp"
 
 namespace ulna::tbb_kernels {
 
 namespace detail {
-/// The lanes of a and b in turn, from their lower (Half = 0) or upper (Half = 1) halves.
-template <int Half, class V, std::size_t... I>
-[[gnu::always_inline]] inline V interleave(V a, V b, std::index_sequence<I...>) {
-  return {
-      __builtin_shufflevector(a.v, b.v, static_cast<int>(I / 2 + I % 2 * sizeof...(I) + Half * sizeof...(I) / 2)...)};
+/// The lanes of a and b in turn, from their lower (Half = 0) or upper (Half = 1) halves. The lanes are written out
+/// because nvcc's front hands a pack that is expanded here on to the host's compiler without its dots.
+template <int Half, int Width>
+[[gnu::always_inline]] inline Vec<float, Width> interleave(Vec<float, Width> x, Vec<float, Width> y) {
+  static_assert(Width == 4 || Width == 8 || Width == 16);
+  constexpr int a = Half * Width / 2;
+  constexpr int b = a + Width;
+  if constexpr (Width == 4)
+    return {__builtin_shufflevector(x.v, y.v, a, b, a + 1, b + 1)};
+  else if constexpr (Width == 8)
+    return {__builtin_shufflevector(x.v, y.v, a, b, a + 1, b + 1, a + 2, b + 2, a + 3, b + 3)};
+  else
+    return {__builtin_shufflevector(x.v, y.v, a, b, a + 1, b + 1, a + 2, b + 2, a + 3, b + 3, a + 4, b + 4, a + 5,
+                                    b + 5, a + 6, b + 6, a + 7, b + 7)};
 }
 
 /// log2(width) perfect shuffles of the rows transpose a square of vectors.
 template <int Width>
 [[gnu::always_inline]] inline void transpose_square(Vec<float, Width> (&row)[Width]) {
-  constexpr std::make_index_sequence<Width> lanes{};
   Vec<float, Width> next[Width];
 #pragma GCC unroll 4
   for (int stage = 1; stage < Width; stage *= 2) {
 #pragma GCC unroll 8
     for (int i = 0; i < Width / 2; ++i) {
-      next[2 * i] = interleave<0>(row[i], row[i + Width / 2], lanes);
-      next[2 * i + 1] = interleave<1>(row[i], row[i + Width / 2], lanes);
+      next[2 * i] = interleave<0>(row[i], row[i + Width / 2]);
+      next[2 * i + 1] = interleave<1>(row[i], row[i + Width / 2]);
     }
 #pragma GCC unroll 16
     for (int i = 0; i < Width; ++i) row[i] = next[i];

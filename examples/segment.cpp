@@ -26,7 +26,7 @@ int classes_of(const ulna::safetensors::File& file) {
 
 template <int Classes>
 void segment(const ulna::safetensors::File& weights, const Arguments& arguments) {
-  ulna::Model<example::Program<Classes, example::small_tile>> model;
+  ulna::Model<example::Program<Classes, example::small_tile>> model{ulna::zeros};
   ulna::load_weights(model, weights);
   const ulna::ImageArray stored = ulna::read_image(arguments.image, {.grey = true});
   example::AnySize segmenter{model,

@@ -286,3 +286,13 @@ TEST_CASE("the architecture hash tells networks apart, not image extents") {
   add(Program<Net<skip::ConcatUpFirst>, Image<2, 8, 8>>{});
   CHECK(all.size() == static_cast<std::size_t>(networks));
 }
+
+TEST_CASE("a model made from a file holds what was saved, without drawing numbers first") {
+  const TemporaryFolder folder;
+  const auto path = folder.path() / "unet.safetensors";
+  const Model<P> saved{Seed{5}};
+  save_weights(saved, path);
+  CHECK(load_model<P>(path).hash() == saved.hash());
+  const Model<P> blank{zeros};
+  CHECK(std::ranges::all_of(blank.parameters(), [](float v) { return v == 0.0f; }));
+}

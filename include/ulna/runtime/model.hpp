@@ -46,6 +46,10 @@ void fill_with_interpolation(const Parameter& p, std::span<T> weight) {
 }
 }  // namespace detail
 
+/// For models whose numbers come from elsewhere: `Model<P> model{zeros};` draws none.
+struct Zeros {};
+inline constexpr Zeros zeros{};
+
 /// 64-bit FNV-1a.
 constexpr std::uint64_t hash_bytes(std::span<const std::byte> bytes, std::uint64_t hash = 0xCBF29CE484222325u) {
   for (const std::byte b : bytes) hash = (hash ^ static_cast<std::uint64_t>(b)) * 0x100000001B3u;
@@ -60,14 +64,16 @@ class Model {
   using Program = P;
   using Element = T;
 
-  explicit Model(Seed seed = {}, Initialization how = Initialization::he_normal)
-      : parameters_(static_cast<std::size_t>(P::parameter_count)), state_(static_cast<std::size_t>(P::state_count)) {
+  explicit Model(Seed seed = {}, Initialization how = Initialization::he_normal) : Model(zeros) {
     initialize(seed, how);
   }
+  /// All numbers 0, to be filled: from a file, say.
+  explicit Model(Zeros)
+      : parameters_(static_cast<std::size_t>(P::parameter_count)), state_(static_cast<std::size_t>(P::state_count)) {}
 
   /// Another model with the same numbers.
   Model copy() const {
-    Model twin;
+    Model twin{zeros};
     std::copy(parameters().begin(), parameters().end(), twin.mutable_parameters().begin());
     std::copy(state().begin(), state().end(), twin.mutable_state().begin());
     return twin;

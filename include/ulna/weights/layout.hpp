@@ -2,6 +2,7 @@
 // Between Ulna's memory order of a parameter and the order that files keep, which is PyTorch's.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -26,21 +27,24 @@ inline std::vector<std::uint64_t> file_shape(const Parameter& p) {
 }
 
 namespace detail {
-/// Calls visit(index in memory, index in the file) for every element.
+/// Calls visit(index in memory, index in the file) for every element: in blocks whose lines, on both sides, stay in
+/// the first-level cache.
 void for_each_element(const Parameter& p, auto&& visit) {
-  const std::int64_t taps = p.kernel.volume();
-  const bool transposed = p.kind == ParameterKind::transposed_weight;
   if (p.kind == ParameterKind::embedding) {  // position by position in both
     for (std::size_t i = 0; i < static_cast<std::size_t>(p.size()); ++i) visit(i, i);
     return;
   }
-  std::size_t memory = 0;
-  for (std::int64_t tap = 0; tap < taps; ++tap)
+  constexpr std::int64_t block = 16;
+  const std::int64_t taps = p.kernel.volume();
+  const bool transposed = p.kind == ParameterKind::transposed_weight;
+  const std::int64_t out_step = transposed ? 1 : p.in;
+  const std::int64_t in_step = transposed ? p.out : 1;
+  for (std::int64_t first = 0; first < p.out; first += block)
     for (std::int64_t in = 0; in < p.in; ++in)
-      for (std::int64_t out = 0; out < p.out; ++out) {
-        const std::int64_t row = transposed ? in * p.out + out : out * p.in + in;
-        visit(memory++, static_cast<std::size_t>(row * taps + tap));
-      }
+      for (std::int64_t tap = 0; tap < taps; ++tap)
+        for (std::int64_t out = first; out < std::min<std::int64_t>(first + block, p.out); ++out)
+          visit(static_cast<std::size_t>((tap * p.in + in) * p.out + out),
+                static_cast<std::size_t>((in * in_step + out * out_step) * taps + tap));
 }
 }  // namespace detail
 

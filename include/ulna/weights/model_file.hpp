@@ -199,16 +199,25 @@ void load_weights(Model<P, T>& model, const safetensors::File& file, const NameM
   detail::require_tensors(file, detail::tensor_shapes(model.graph(), map), detail::is_bookkeeping,
                           detail::tensor_shapes(whole, map));
   detail::require_architecture(file, architecture_hash(model.graph()), architecture_hash(whole));
-  std::vector<std::vector<T>> values;  // converted before anything changes: a tensor of an odd type throws here
+  std::vector<safetensors::Elements<T>> values;  // before anything changes: a tensor of an odd type throws here
   for (const Parameter& p : model.graph().parameters)
-    values.push_back(file.at(map(name_of(model.graph(), p))).template to_vector<T>());
+    values.push_back(file.at(map(name_of(model.graph(), p))).template elements<T>());
   std::size_t i = 0;
-  for (const Parameter& p : model.graph().parameters) to_memory_order<T>(p, values[i++], model.mutable_values(p));
+  for (const Parameter& p : model.graph().parameters)
+    to_memory_order<T>(p, values[i++].span(), model.mutable_values(p));
 }
 
 template <class P, class T>
 void load_weights(Model<P, T>& model, const std::filesystem::path& path, const NameMap& map = own_name) {
   load_weights(model, safetensors::File::open(path), map);
+}
+
+/// A model with the numbers of a file; see load_weights. Nothing is drawn or held twice.
+template <class P, class T = float>
+Model<P, T> load_model(const std::filesystem::path& path, const NameMap& map = own_name) {
+  Model<P, T> model{zeros};
+  load_weights(model, path, map);
+  return model;
 }
 
 }  // namespace ulna

@@ -83,6 +83,15 @@ constexpr DType dtype_of() {
   if constexpr (std::same_as<T, std::int64_t>) return DType::I64;
 }
 
+/// The elements of a tensor as T: those of the file where they are of that type and aligned, converted ones otherwise.
+template <class T>
+struct Elements {
+  std::vector<T> converted;
+  std::span<const T> in_file;
+
+  std::span<const T> span() const { return converted.empty() ? in_file : std::span<const T>(converted); }
+};
+
 /// A tensor seen in a file, or to be written; the bytes belong to somebody else.
 struct Tensor {
   std::string name;
@@ -128,6 +137,14 @@ struct Tensor {
     std::vector<T> out(element_count());
     copy_to(std::span<T>(out));
     return out;
+  }
+
+  /// The elements without a copy where the file allows it; the file must outlive them. Throws as copy_to does.
+  template <class T>
+  Elements<T> elements() const {
+    const bool aligned = reinterpret_cast<std::uintptr_t>(bytes.data()) % alignof(T) == 0;
+    if (dtype == dtype_of<T>() && aligned) return {{}, {reinterpret_cast<const T*>(bytes.data()), element_count()}};
+    return {to_vector<T>(), {}};
   }
 
  private:

@@ -102,6 +102,11 @@ constexpr auto shrink(const auto& from) {
   return to;
 }
 
+/// As is_activation(node); labels and pixel weights, leaves like the image, are no activations.
+constexpr bool is_activation(const auto& graph, int id) {
+  return id != graph.labels && id != graph.pixel_weights && is_activation(graph.nodes[id]);
+}
+
 /// Calls `visit(scope)` from the outermost scope to `scope`.
 constexpr void for_each_scope(const auto& graph, int scope, auto&& visit) {
   if (graph.scopes[scope].parent >= 0) for_each_scope(graph, graph.scopes[scope].parent, visit);

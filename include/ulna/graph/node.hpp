@@ -142,4 +142,21 @@ struct Node {
 
 constexpr bool is_leaf(Op op) { return op == Op::input || op == Op::parameter; }
 
+/// Whether an op is computed. Leaves are filled by others, slices are views.
+constexpr bool has_kernel(Op op) { return !is_leaf(op) && op != Op::slice; }
+
+/// Whether a node's output is an image of activations, or a gradient of one. Everything else (parameters, what is
+/// computed from them, statistics, losses) is small, or does not grow with the batch.
+constexpr bool is_activation(const Node& n) {
+  switch (n.op) {
+    case Op::moments:
+    case Op::normalize_gradient_sums:
+    case Op::layer_norm_sums:
+    case Op::soft_dice:
+      return false;  // sums over the pixels of each sample
+    default:
+      return n.per_sample;
+  }
+}
+
 }  // namespace ulna

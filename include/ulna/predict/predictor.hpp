@@ -10,6 +10,7 @@
 
 #include "ulna/runtime/executor.hpp"
 #include "ulna/runtime/model.hpp"
+#include "ulna/runtime/profile.hpp"
 #include "ulna/runtime/view.hpp"
 
 namespace ulna {
@@ -75,6 +76,13 @@ class Predictor {
     detail::stage_finite(images, executor_.tensor(P::inference.graph.image), "images");
     executor_.run();
     return executor_.tensor(P::inference.graph.output);
+  }
+
+  /// What an inference of a batch costs, and where its time goes, node by node. What is evaluated only when parameters
+  /// change is not among them. Costs nothing unless it is called. Throws as predict().
+  Profile profile(const ImagesView& images, const ProfileOptions& options = {}) requires CpuBackend<B> {
+    predict(images);
+    return detail::profile(executor_, backend_, options);
   }
 
   /// A value inside the network that it publishes (attention maps, logits of further heads), of the last batch, by its

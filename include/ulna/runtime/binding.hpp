@@ -26,15 +26,12 @@ constexpr bool uses(const auto& graph, Op op) {
   return false;
 }
 
-/// Ops that the plan resolves, or that the door fills.
-constexpr bool runs(Op op) { return !is_leaf(op) && op != Op::slice; }
-
 /// Calls `visit.template operator()<op>()` for the node's op; ops that the graph does not use are never instantiated.
 template <class Planned, int I = 0>
 constexpr auto with_used_op(Op op, auto&& visit) {
   constexpr Op candidate = static_cast<Op>(I);
   if constexpr (I + 1 < static_cast<int>(Op::count)) {
-    if constexpr (runs(candidate) && uses(Planned::compiled.graph, candidate)) {
+    if constexpr (has_kernel(candidate) && uses(Planned::compiled.graph, candidate)) {
       if (op == candidate) return visit.template operator()<candidate>();
     }
     return with_used_op<Planned, I + 1>(op, visit);
@@ -50,7 +47,7 @@ constexpr auto kernel_table() {
   constexpr int n = C.graph.nodes.size();
   std::array<KernelOf<B>, static_cast<std::size_t>(n)> table{};
   for (int i = 0; i < n; ++i)
-    if (runs(C.graph.nodes[i].op))
+    if (has_kernel(C.graph.nodes[i].op))
       table[static_cast<std::size_t>(i)] =
           with_used_op<Planned>(C.graph.nodes[i].op, [&]<Op op>() { return B::template kernel<op>(C.graph.nodes[i]); });
   return table;
@@ -99,7 +96,7 @@ class Binding {
     bind({}, batch);
     std::size_t bytes = 0;
     for (int i = 0; i < C.graph.nodes.size(); ++i)
-      if (detail::runs(C.graph.nodes[i].op))
+      if (has_kernel(C.graph.nodes[i].op))
         bytes = std::max(bytes, detail::with_used_op<Planned>(C.graph.nodes[i].op, [&]<Op op>() -> std::size_t {
                            return B::template scratch_bytes<op>(calls_[static_cast<std::size_t>(i)], threads);
                          }));
@@ -128,7 +125,7 @@ class Binding {
   /// Calls `run(kernel, call)` for the nodes that are evaluated when parameters change, or for all others, in order.
   void for_each_node(bool once, auto&& run) const {
     for (int i = 0; i < C.graph.nodes.size(); ++i)
-      if (detail::runs(C.graph.nodes[i].op) && C.graph.nodes[i].once == once)
+      if (has_kernel(C.graph.nodes[i].op) && C.graph.nodes[i].once == once)
         run(kernels[static_cast<std::size_t>(i)], calls_[static_cast<std::size_t>(i)]);
   }
 

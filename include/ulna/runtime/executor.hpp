@@ -48,11 +48,15 @@ class Executor {
   int batch() const { return binding_.batch(); }
 
   /// Evaluates what depends on parameters alone; call it when they changed.
-  void run_once() { run_nodes(true); }
+  void run_once() {
+    backend_.run([&] { binding_.for_each_node(true, call_kernel); });
+  }
   /// Evaluates everything else, in order.
-  void run(Seed seed = {}, std::uint64_t step = 0) {
+  void run(Seed seed = {}, std::uint64_t step = 0) { run_each(call_kernel, seed, step); }
+  /// The same, each node by `run_node(kernel, call)`, which calls the kernel: to measure it (runtime/profile.hpp).
+  void run_each(const auto& run_node, Seed seed = {}, std::uint64_t step = 0) {
     binding_.seed(seed, step);
-    run_nodes(false);
+    backend_.run([&] { binding_.for_each_node(false, run_node); });
   }
 
   /// The memory of a node's output; seen through held_as() when it is no activation.
@@ -70,9 +74,7 @@ class Executor {
  private:
   using Bound = Binding<Planned, B>;
 
-  void run_nodes(bool once) {
-    backend_.run([&] { binding_.for_each_node(once, [](auto kernel, const auto& call) { kernel(call); }); });
-  }
+  static constexpr auto call_kernel = [](auto kernel, const Call<Element>& call) { kernel(call); };
 
   B& backend_;
   Bound binding_;

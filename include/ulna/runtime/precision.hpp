@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Which values of a graph are activations, and where the others live when a backend keeps them in a type of their own.
+// Where values that are no activations live when a backend keeps them in a type of their own.
 #pragma once
 
 #include <cstdint>
@@ -7,24 +7,6 @@
 #include "ulna/graph/plan.hpp"
 
 namespace ulna {
-
-/// Whether a node's output is an image of activations, or a gradient of one: a backend's Element. Everything else (see
-/// MasterOf) is its Master.
-constexpr bool is_activation(const Node& n) {
-  switch (n.op) {
-    case Op::moments:
-    case Op::normalize_gradient_sums:
-    case Op::layer_norm_sums:
-    case Op::soft_dice:
-      return false;  // sums over the pixels of each sample
-    default:
-      return n.per_sample;
-  }
-}
-/// The same of labels and pixel weights too, which are leaves like the image.
-constexpr bool is_activation(const auto& graph, int id) {
-  return id != graph.labels && id != graph.pixel_weights && is_activation(graph.nodes[id]);
-}
 
 /// Memory for the arena's values that are no activations, beside an arena of smaller elements.
 template <int Nodes>

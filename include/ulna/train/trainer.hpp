@@ -111,6 +111,15 @@ class Trainer {
     return run_.evaluate(options_.seed, step_);
   }
 
+  /// What forward and backward of a batch cost, and where their time goes, node by node; the update is not among them.
+  /// Parameters and running statistics stay as they are, gradients() are the batch's. Costs nothing unless it is
+  /// called.
+  Profile profile(const ImagesView& images, const LabelsView& labels, const ImagesView& weights = {},
+                  const ProfileOptions& options = {}) requires CpuBackend<B> {
+    load(images, labels, weights);
+    return run_.profile(options_.seed, step_, options);
+  }
+
   /// d loss / d parameters after a step, in the order of Model::parameters().
   std::span<const Master> gradients() const { return run_.gradients(); }
   /// Logits of the last step's batch.

@@ -2,11 +2,15 @@
 // What a training step computes: forward, backward, clipping and the update, over memory that is taken once.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstdint>
+#include <span>
+#include <vector>
 
 #include "ulna/runtime/executor.hpp"
+#include "ulna/runtime/profile.hpp"
 #include "ulna/train/optimizer.hpp"
 
 namespace ulna {
@@ -63,6 +67,14 @@ class TrainingRun {
     }
     update(rate, scale, steps + 1);
     return outcome;
+  }
+
+  /// Where the time of evaluate() goes. Running statistics stay as they are.
+  Profile profile(Seed seed, std::int64_t step, const ProfileOptions& options) {
+    const std::vector<Master> state(model_.state().begin(), model_.state().end());
+    Profile result = detail::profile(executor_, backend_, options, seed, static_cast<std::uint64_t>(step));
+    std::copy(state.begin(), state.end(), model_.mutable_state().begin());
+    return result;
   }
 
   std::span<const Master> gradients() const { return gradients_.span(); }

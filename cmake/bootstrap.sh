@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-# Sourced by tests/run.sh and examples/quickstart.sh: installs what Ulna needs on Debian and Ubuntu, and says so first.
+# Sourced by tests/run.sh, examples/quickstart.sh and others: installs what Ulna needs on Debian and Ubuntu, and says so
+# first; looks for a CUDA device.
 
 ulna_core_packages=(g++ cmake ninja-build pkgconf libeigen3-dev libxtensor-dev libtbb-dev)
 ulna_component_packages=(libpng-dev libtiff-dev libcairo2-dev)
@@ -48,10 +49,34 @@ ulna_install() {
     ulna_fail "apt-get install failed"
 }
 
-# Compile jobs: one a core, and no more than the memory holds (a file that instantiates a network takes up to 1 GB).
+# Compile jobs: one a core, and no more than the memory holds. A file that instantiates a network takes up to 1.2 GB, or
+# what the first argument says.
 ulna_jobs() {
-  local cores memory_gb
+  local cores memory
   cores=$(nproc)
-  memory_gb=$(awk '/^MemAvailable/ {print int($2 / 1048576 / 1.2)}' /proc/meminfo 2>/dev/null || echo 2)
-  echo $((memory_gb < 1 ? 1 : (cores < memory_gb ? cores : memory_gb)))
+  memory=$(awk -v each="${1:-1.2}" '/^MemAvailable/ {print int($2 / 1048576 / each)}' /proc/meminfo 2>/dev/null ||
+    echo 2)
+  echo $((memory < 1 ? 1 : (cores < memory ? cores : memory)))
+}
+
+# Says in one line what is missing unless programs can be built for, and run on, this machine's NVIDIA devices. Sets
+# ulna_nvcc and ulna_cuda_architectures, such as "80 90a".
+ulna_require_cuda() {
+  local capabilities driver toolkit
+  capabilities=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | grep -E '^[0-9]+[.][0-9]+$' |
+    sort -uV) || ulna_fail "there is no CUDA device on this machine (nvidia-smi names none)"
+  # Kernels of 9.0 use instructions that only sm_90a has.
+  ulna_cuda_architectures=$(sed 's/[.]//; /^[1-7].$/d; s/^90$/90a/' <<<"$capabilities" | tr '\n' ' ')
+  ulna_cuda_architectures=${ulna_cuda_architectures% }
+  [[ -n $ulna_cuda_architectures ]] ||
+    ulna_fail "the CUDA device of this machine has compute capability ${capabilities//$'\n'/, }, 8.0 or more is needed"
+  ulna_nvcc=$(command -v nvcc || ls /usr/local/cuda/bin/nvcc 2>/dev/null) ||
+    ulna_fail "there is a CUDA device, but no nvcc on PATH: install the CUDA Toolkit 12 or newer"
+  toolkit=$("$ulna_nvcc" --version | sed -n 's/.*release \([0-9]*\)[.].*/\1/p')
+  [[ ${toolkit:-12} -ge 12 ]] ||
+    ulna_fail "$ulna_nvcc is of CUDA $toolkit: install the CUDA Toolkit 12 or newer"
+  # A driver runs programs of every toolkit of its own major version.
+  driver=$(nvidia-smi 2>/dev/null | sed -n 's/.*CUDA Version: *\([0-9]*\).*/\1/p' | head -n 1)
+  [[ -z $driver || -z $toolkit || $driver -ge $toolkit ]] ||
+    ulna_fail "the NVIDIA driver is for CUDA $driver, nvcc of CUDA $toolkit: install a newer driver or an older toolkit"
 }

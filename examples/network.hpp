@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// What `train` and `segment` agree on: the network, the backend, and how an image is prepared.
+// What `train` and `segment` agree on: the network, and how images are prepared and segmented.
 #pragma once
 
 #include <filesystem>
@@ -17,16 +17,20 @@ using Net = ulna::UNet<ulna::Classes<Classes>, ulna::Width<width>, ulna::Depth<4
 /// A network on square crops of the training images.
 template <int Classes, int Crop>
 using Program = ulna::Program<Net<Classes>, ulna::Image<1, Crop, Crop>>;
-using Backend = ulna::cpu::Tbb<float>;
-/// Overlaps tiles least, which pays where an image needs several.
-using TilingBackend = ulna::cpu::Tbb<float, ulna::arithmetic::Direct>;
+
+/// Where a program runs: `Backend` trains, and segments an image of one tile; `TilingBackend` overlaps tiles least,
+/// which pays where an image needs several.
+struct OnProcessor {
+  using Backend = ulna::cpu::Tbb<float>;
+  using TilingBackend = ulna::cpu::Tbb<float, ulna::arithmetic::Direct>;
+};
 
 /// Two tile sizes: small images in one small tile, larger ones in large tiles, whose halo costs less.
 inline constexpr int small_tile = 256;
 inline constexpr int large_tile = 512;
 
 /// Segments images of any size, each with the tile that suits it.
-template <class Model>
+template <class Model, class Where = OnProcessor>
 class AnySize {
  public:
   AnySize(Model& model, ulna::SegmentOptions options) : model_(model), options_(options) {}
@@ -53,8 +57,8 @@ class AnySize {
 
   Model& model_;
   ulna::SegmentOptions options_;
-  std::unique_ptr<Segmenter<Backend, small_tile>> small_;
-  std::unique_ptr<Segmenter<TilingBackend, large_tile>> large_;
+  std::unique_ptr<Segmenter<typename Where::Backend, small_tile>> small_;
+  std::unique_ptr<Segmenter<typename Where::TilingBackend, large_tile>> large_;
 };
 
 /// One channel (luminance), zero mean and unit deviation.

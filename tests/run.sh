@@ -15,16 +15,13 @@ sanitized_rooms="backend;backend/cuda;classic;data;graph;metric;predict;report;w
 
 # Only the device: every op against the reference, whole programs, the same bits run after run, memcheck and racecheck.
 check_cuda() {
-  local capabilities eigen
-  capabilities=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader | sort -u) ||
-    ulna_fail "nvidia-smi finds no device on this machine"
+  local eigen
+  ulna_require_cuda
   ulna_say "Devices: $(nvidia-smi --query-gpu=name,compute_cap,memory.total --format=csv,noheader | tr '\n' ';')"
   mkdir -p "$build-cuda"
   eigen=$(pkg-config --cflags-only-I eigen3 2>/dev/null | sed 's/^-I//; s/ *$//')
   printf -- '-isystem "%s"\n' "$root/include" "${eigen:-/usr/include/eigen3}" >"$build-cuda/includes.rsp"
-  # Kernels of 9.0 use instructions that only sm_90a has.
-  ULNA_CUDA_ARCHITECTURES=$(sed 's/[.]//; s/^90$/90a/' <<<"$capabilities" | tr '\n' ' ') \
-    ULNA_CUDA_SANITIZE=${ULNA_CUDA_SANITIZE-memcheck racecheck} \
+  ULNA_CUDA_ARCHITECTURES=$ulna_cuda_architectures ULNA_CUDA_SANITIZE=${ULNA_CUDA_SANITIZE-memcheck racecheck} \
     bash "$root/tests/cuda/check.sh" "$build-cuda/includes.rsp" "$build-cuda" g++
 }
 if [[ ${1:-} == --cuda ]]; then

@@ -63,5 +63,30 @@ refuses "no image" "$programs/train" empty --out no
 refuses "b.png" "$programs/train" pair --out no
 refuses "no such folder" bash "$here/../../examples/quickstart.sh" "no such folder"
 refuses "masks" bash "$here/../../examples/quickstart.sh" "with space"
+refuses "must be cpu or cuda" bash "$here/../../examples/quickstart.sh" --device gpu
+
+# What is said before minutes of building, whatever this machine has: its device and toolkit are played.
+on_device=(env "PATH=$work/played:$PATH" bash "$here/../../examples/quickstart.sh" --device cuda)
+plays() { # plays CAPABILITY DRIVER TOOLKIT: versions
+  mkdir -p played
+  cat >played/nvidia-smi <<TEXT
+#!/bin/sh
+case \$1 in
+  '') echo '| NVIDIA-SMI 1.0   Driver Version: 1.0   CUDA Version: $2 |' ;;
+  *) echo '$1' ;;
+esac
+TEXT
+  printf '#!/bin/sh\necho "Cuda compilation tools, release %s, V%s.1"\n' "$3" "$3" >played/nvcc
+  chmod +x played/*
+}
+plays "No devices were found" 13.0 13.0
+refuses "no CUDA device on this machine" "${on_device[@]}"
+plays 7.5 13.0 13.0
+refuses "compute capability 7.5, 8.0 or more" "${on_device[@]}"
+plays 9.0 13.0 11.8
+refuses "install the CUDA Toolkit 12 or newer" "${on_device[@]}"
+plays 9.0 12.4 13.0
+refuses "driver is for CUDA 12, nvcc of CUDA 13" "${on_device[@]}"
+
 bash "$here/../../examples/quickstart.sh" --help | grep -q "DIR" || fail "quickstart.sh --help"
 echo "all examples behave"

@@ -10,6 +10,7 @@
 #include "ulna/graph/picture.hpp"
 #include "ulna/graph/summary.hpp"
 #include "ulna/layer/layer.hpp"
+#include "ulna/layer/options.hpp"
 
 namespace ulna {
 
@@ -20,9 +21,12 @@ struct Image {
   static constexpr Shape shape{Channels, 1, Height, Width};
 };
 
-/// The compile-time extents of a label map with `Count` classes.
+struct labels_question {};
+
+/// The compile-time extents of a label map with `Count` classes: an option of trainers.
 template <int Count, int Height, int Width>
 struct Labels {
+  using option = labels_question;
   static_assert(Count >= 2, "Labels: there are at least 2 classes (background and foreground)");
   static constexpr int classes = Count;
   static constexpr Shape shape{1, 1, Height, Width};
@@ -80,21 +84,37 @@ struct InferenceProgram {
   static constexpr const auto& compiled = P::inference;
 };
 
-/// The training plan of a program under a loss: forward, backward, memory. With `ImageGradient` the gradients of the
-/// loss by the image and by the logits are computed and kept too.
-template <class P, class Loss, bool ImageGradient = false>
+struct image_gradient_question {};
+
+/// An option of training programs: the gradients of the loss by the image and by the logits are computed and kept too.
+struct ImageGradient {
+  using option = image_gradient_question;
+};
+
+/// The training plan of a program under a loss: forward, backward, memory. Options: ImageGradient, Recompute.
+template <class P, class Loss, Option... Options>
 struct TrainingProgram {
+  static_assert(answers<image_gradient_question, Options...> + answers<recompute_question, Options...> ==
+                    static_cast<int>(sizeof...(Options)),
+                "TrainingProgram: the options are ImageGradient and Recompute");
+
   static constexpr Diagnostic diagnostic =
       P::diagnostic ? Diagnostic{} : detail::lower_training<typename P::Network, Loss>(P::input_shape).diagnostic;
   static_assert(enforce<diagnostic>());
 
  private:
+  using Units = typename pick<recompute_question, Recompute<>, Options...>::units;
+  static constexpr bool image_gradient = answers<image_gradient_question, Options...> > 0;
   static constexpr detail::Draft draft =
-      P::diagnostic || diagnostic ? detail::Draft{}
-                                  : detail::draft_training<typename P::Network, Loss>(P::input_shape, ImageGradient);
+      P::diagnostic || diagnostic
+          ? detail::Draft{}
+          : detail::draft_training<typename P::Network, Loss, Units>(P::input_shape, image_gradient);
 
  public:
   static constexpr auto compiled = detail::finished<draft>();
+
+  /// Multiply-accumulates of forward and backward for one sample; what is computed twice counts twice.
+  static constexpr std::int64_t macs = macs_of(compiled.graph);
 
   /// Bytes that a training step needs besides parameters, their gradients, optimizer state and kernels' scratch, in
   /// float.

@@ -190,7 +190,7 @@ void check_gradients(const File& f, const NameMap& map) {
 template <class P, class Loss, class B>
 void check_other_loss(const File& f, const NameMap& map, const std::string& suffix) {
   using T = typename B::Element;
-  using Training = TrainingProgram<P, Loss, true>;
+  using Training = TrainingProgram<P, Loss, ImageGradient>;
   constexpr const auto& graph = Training::compiled.graph;
   Model<P, T> model;
   fill(model, f, map);

@@ -16,7 +16,7 @@ namespace {
 template <class P, class Loss = CrossEntropy>
 void check_plans() {
   using Training = TrainingProgram<P, Loss>;
-  using WithImageGradient = TrainingProgram<P, Loss, true>;
+  using WithImageGradient = TrainingProgram<P, Loss, ImageGradient>;
   for (const int batch : {1, 2}) {
     CAPTURE(batch);
     CHECK(PlanSimulation(P::inference, batch).run() == "");

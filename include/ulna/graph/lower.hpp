@@ -2,10 +2,13 @@
 // From a network type to planned graphs, and what to say when it does not fit.
 #pragma once
 
+#include <type_traits>
+
 #include "ulna/graph/analyse.hpp"
 #include "ulna/graph/fuse.hpp"
 #include "ulna/graph/gradient.hpp"
 #include "ulna/graph/plan.hpp"
+#include "ulna/graph/recompute.hpp"
 
 namespace ulna {
 
@@ -125,11 +128,14 @@ constexpr Draft draft_inference(Shape image) {
   return d;
 }
 
-template <class Net, class Loss>
+/// `Units`: what is computed again together, see graph/recompute.hpp.
+template <class Net, class Loss, class Units = Nothing>
 constexpr Draft draft_training(Shape image, bool image_gradient) {
   Builder b = lower_training<Net, Loss>(image);
   b.graph = fuse(b.graph);
+  [[maybe_unused]] const int forward = b.graph.nodes.size();
   differentiate(b, image_gradient);
+  if constexpr (!std::is_same_v<Units, Nothing>) b.graph = recompute<Units>(b.graph, forward);
   Draft d;
   d.graph = b.graph;
   d.plan = plan(d.graph);

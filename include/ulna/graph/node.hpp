@@ -79,6 +79,13 @@ enum class Op : std::uint8_t {
 
 enum class Activation : std::uint8_t { none, relu, leaky_relu, sigmoid, gelu };
 
+/// Whether training computes a value twice, see graph/recompute.hpp.
+enum class Repeat : std::uint8_t {
+  no,
+  dropped,  ///< after the forward pass
+  again     ///< in the backward pass
+};
+
 /// A handle to a node's output.
 struct Value {
   int id = -1;
@@ -122,6 +129,7 @@ struct Node {
   bool once = false;           ///< depends on parameters alone: evaluated when they change, not at every run
   bool accumulate = false;     ///< adds to its output instead of overwriting it
   bool swap_channels = false;  ///< the weight's two channel axes change roles (adjoint of a convolution)
+  Repeat repeat = Repeat::no;
   Activation activation = Activation::none;  ///< applied to the output in the same pass
   float slope = 0.01f;                       ///< of leaky ReLU, for x < 0
   float rate = 0.0f;                         ///< dropout probability; weight of a loss; factor of scale

@@ -175,7 +175,8 @@ class Planner {
 
   /// A value that several concatenations read, as in a row of U-Net++, lives in one of them and is copied to the
   /// others. At inference that is the last, which outlives the others. Training keeps every one until its weights'
-  /// gradients, and the first is the one that is there already.
+  /// gradients, and the first is the one that is there already. A concatenation that is dropped and computed again has
+  /// two short lives: what outlives them is copied there.
   constexpr void alias_slices_and_concats() {
     const bool training = g_.loss >= 0;
     for (int step = 0; step < n_; ++step) {
@@ -186,7 +187,8 @@ class Planner {
       int begin = 0;
       for (int k = 0; k < n.inputs(); ++k) {
         const int x = n.input[static_cast<std::size_t>(k)];
-        if (in_arena(x) && parent_[x] < 0 && g_.nodes[x].per_sample && g_.nodes[x].op != Op::slice)
+        const bool outlives = n.repeat != Repeat::no && last_use_[x] > last_use_[i];
+        if (in_arena(x) && parent_[x] < 0 && g_.nodes[x].per_sample && g_.nodes[x].op != Op::slice && !outlives)
           make_view(x, i, begin);
         begin += g_.nodes[x].shape.channels;
       }

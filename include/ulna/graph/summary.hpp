@@ -41,7 +41,7 @@ inline const char* name_of(Activation a) {
   return "";
 }
 
-/// "convolution 3x3 + relu".
+/// "convolution 3x3 + relu"; " (again)" where training computes it a second time.
 inline std::string describe(const Node& n) {
   std::string text = n.op == Op::activation ? name_of(n.activation) : ulna::name_of(n.op);
   const bool windowed =
@@ -49,7 +49,7 @@ inline std::string describe(const Node& n) {
   if (windowed) text += ' ' + std::to_string(n.window.kernel.height) + 'x' + std::to_string(n.window.kernel.width);
   if (windowed && n.window.stride.height > 1) text += " /" + std::to_string(n.window.stride.height);
   if (n.op != Op::activation && n.activation != Activation::none) text += std::string(" + ") + name_of(n.activation);
-  return text;
+  return n.repeat == Repeat::again ? text + " (again)" : text;
 }
 
 /// Trainable numbers that reach a node, directly or through nodes evaluated once, and that reached none of the nodes

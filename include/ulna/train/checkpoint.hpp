@@ -18,8 +18,8 @@ inline std::string slot_prefix(int i) { return "optimizer." + std::to_string(i) 
 }  // namespace detail
 
 /// Writes model, optimizer memory and step count; a previous checkpoint survives until the new one is complete.
-template <class P, class Loss, class B, class O, class L>
-void save_checkpoint(Trainer<P, Loss, B, O, L>& trainer, const std::filesystem::path& path,
+template <class P, class Loss, class B, class O, class... Options>
+void save_checkpoint(Trainer<P, Loss, B, O, Options...>& trainer, const std::filesystem::path& path,
                      safetensors::Metadata metadata = {}) {
   using T = MasterOf<B>;
   auto& model = trainer.model();
@@ -44,8 +44,8 @@ void save_checkpoint(Trainer<P, Loss, B, O, L>& trainer, const std::filesystem::
 
 /// Resumes a run: the next step gives the bits that the interrupted run would have given (with the same data and
 /// options). Throws WeightsError and changes nothing when the file is not a checkpoint of this network and optimizer.
-template <class P, class Loss, class B, class O, class L>
-safetensors::Metadata load_checkpoint(Trainer<P, Loss, B, O, L>& trainer, const std::filesystem::path& path) {
+template <class P, class Loss, class B, class O, class... Options>
+safetensors::Metadata load_checkpoint(Trainer<P, Loss, B, O, Options...>& trainer, const std::filesystem::path& path) {
   using T = MasterOf<B>;
   const safetensors::File file = safetensors::File::open(path);
   const auto entry = [&](const char* key) {

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstdint>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -20,6 +21,7 @@ namespace ulna {
 /// Said when the labels declared for training are not those the network's output needs.
 template <class P, class Loss>
 struct LabelsFor {
+  using option = labels_question;
   static constexpr int classes = Loss::classes_of(P::classes);
   static constexpr Shape shape{1, P::output_shape.depth, P::output_shape.height, P::output_shape.width};
 };
@@ -68,11 +70,15 @@ struct StepReport {
   double gradient_norm = 0.0;  ///< before clipping; 0 when clipping is off
 };
 
-/// Trains the model of program P under a loss, on a backend. `L` states the labels the caller has; by default the right
-/// ones.
-template <class P, class Loss, Backend B, class Optimizer = Adam, class L = LabelsFor<P, Loss>>
+/// Trains the model of program P under a loss, on a backend. Options: Labels, which the caller has (by default the
+/// right ones), and Recompute, which trades time for memory.
+template <class P, class Loss, Backend B, class Optimizer = Adam, Option... Options>
 class Trainer {
  public:
+  static_assert(answers<labels_question, Options...> + answers<recompute_question, Options...> ==
+                    static_cast<int>(sizeof...(Options)),
+                "Trainer: the options are Labels and Recompute");
+  using L = pick<labels_question, LabelsFor<P, Loss>, Options...>;
   using Element = typename B::Element;  ///< of activations
   using Master = MasterOf<B>;           ///< of parameters, their gradients and the optimizer's memory
   using ModelType = Model<P, Master>;
@@ -136,7 +142,8 @@ class Trainer {
   static constexpr const char* optimizer_name = Optimizer::name;
 
   /// The training plan, for those who look inside.
-  using Training = TrainingProgram<P, Loss>;
+  using Training = std::conditional_t<answers<recompute_question, Options...> == 0, TrainingProgram<P, Loss>,
+                                      TrainingProgram<P, Loss, pick<recompute_question, Recompute<>, Options...>>>;
   static constexpr const auto& compiled = Training::compiled;
 
  private:

@@ -9,7 +9,6 @@ benchmarks/run.sh.
 import argparse
 import dataclasses
 import datetime
-import importlib.metadata
 import json
 import os
 import subprocess
@@ -18,12 +17,13 @@ import time
 
 import numpy as np
 
+import machine
 import networks
 import programs
 import report
 import speed
 import tensors
-from processes import Failure, Process
+from processes import Failure, Process, last_error
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SETTINGS = {
@@ -94,6 +94,7 @@ class Run:
         self.comparisons = [Comparison(network, mode, precision, batch)
                             for network in arguments.network or networks.NETWORKS for mode in arguments.modes
                             for precision in arguments.precision for batch in self.batches(mode)]
+        self.data = f"{arguments.build}/data"
         self.torch = None  # the process of all PyTorch's jobs on a device
         self.programs, self.program_facts = None, {}
 
@@ -113,6 +114,10 @@ class Run:
 
     def build(self):
         names = list(dict.fromkeys(c.program for c in self.comparisons))
+        if self.device == "cpu":
+            self.counter = f"{self.arguments.build}/allocations.so"
+            subprocess.run(["g++", "-std=c++20", "-O2", "-shared", "-fPIC", f"{HERE}/allocations.cpp", "-o", self.counter],
+                           check=True)
         if self.arguments.programs:
             self.programs = os.path.abspath(self.arguments.programs)
             self.program_facts = {name: {} for name in names}
@@ -122,30 +127,33 @@ class Run:
         else:
             self.programs, self.program_facts = programs.build_for_cpu(self.arguments.build, names, self.arguments.jobs,
                                                                        self.arguments.compile_time)
-            self.counter = f"{self.arguments.build}/allocations.so"
-            subprocess.run(["g++", "-std=c++20", "-O2", "-shared", "-fPIC", f"{HERE}/allocations.cpp", "-o", self.counter],
-                           check=True)
         for name in names:
             self.program_facts[name]["stripped_bytes"] = programs.stripped_bytes(f"{self.programs}/{name}")
 
     # ---- one side of a comparison
     def folder(self, comparison):
-        return f"{self.arguments.build}/data/{comparison.network}"
+        return f"{self.data}/{comparison.network}"
 
-    def prepare(self, comparison):
+    def prepare(self):
         """Makes what every side is given. A peer whose format cannot be made has failed."""
-        say(f"preparing {comparison.words()}")
-        for what in ("data", *FORMATS):
-            if what != "data" and what not in self.settings(comparison):
-                continue
-            child = subprocess.run([sys.executable, f"{HERE}/prepare.py", what, self.folder(comparison), comparison.network,
-                                    comparison.mode, str(comparison.batch), self.device], stdout=subprocess.DEVNULL,
-                                   stderr=subprocess.PIPE, text=True)
-            if child.returncode:
-                words = (child.stderr.strip().splitlines() or ["?"])[-1]
-                if what == "data":
-                    raise SystemExit(f"{comparison.words()}: its weights and results to agree with could not be made: {words}")
-                comparison.failures[what] = f"its model could not be made: {words}"
+        say("making weights, images, and results to agree with")
+        cases = dict.fromkeys(f"{c.network}:{c.mode}:{c.batch}" for c in self.comparisons)
+        if words := self.prepared("data", self.device, self.data, *cases):
+            raise SystemExit(f"weights, images and results to agree with could not be made: {words}")
+        for framework in FORMATS:
+            wanting = [c for c in self.comparisons if framework in self.settings(c)]
+            for network in dict.fromkeys(c.network for c in wanting):
+                say(f"exporting {network} for {framework}")
+                if words := self.prepared(framework, self.data, network):
+                    for comparison in wanting:
+                        if comparison.network == network:
+                            comparison.failures[framework] = f"its model could not be made: {words}"
+
+    def prepared(self, *words):
+        """What went wrong; empty: nothing."""
+        child = subprocess.run([sys.executable, f"{HERE}/prepare.py", *words], stdout=subprocess.DEVNULL,
+                               stderr=subprocess.PIPE, text=True)
+        return (last_error(child.stderr) or f"status {child.returncode}") if child.returncode else ""
 
     def settings(self, comparison):
         """Those still to be measured."""
@@ -189,9 +197,13 @@ class Run:
             reference = f"{self.folder(comparison)}/{comparison.mode}_{comparison.batch}.safetensors"
             return process, {"times": [], "others": [], "start_ms": start, "difference": difference(path, reference)}
         except Failure:
-            process.kill()
-            self.torch = None if process is self.torch else self.torch
+            self.end(process)
             raise
+
+    def end(self, process):
+        process.kill()
+        if process is self.torch:
+            self.torch = None
 
     def attempt(self, comparison, setting, action):
         """What the action returns, or None with the failure noted."""
@@ -202,7 +214,7 @@ class Run:
             say(f"  {setting}: {failure}")
             return None
 
-    def iterate(self, comparison, process, result):
+    def iterate(self, process, result):
         milliseconds, others = process.iterate(self.seconds_left())
         result["times"].append(milliseconds)
         result["others"].append(others)
@@ -224,7 +236,7 @@ class Run:
             for _ in range(self.rounds(comparison.mode)):
                 for setting, (process, result) in list(sides.items()):
                     time.sleep(SETTLE_SECONDS)
-                    self.attempt(comparison, setting, lambda: self.iterate(comparison, process, result))
+                    self.attempt(comparison, setting, lambda: self.iterate(process, result))
                     if setting in comparison.failures:
                         del sides[setting]
             for setting, (process, result) in sides.items():
@@ -236,16 +248,18 @@ class Run:
     def measure_alone(self, comparison, setting):
         """All iterations of one side."""
         process, result = self.start(comparison, setting)
-        for _ in range(self.rounds(comparison.mode)):
-            self.iterate(comparison, process, result)
-        self.finish(comparison, setting, process, result)
+        try:
+            for _ in range(self.rounds(comparison.mode)):
+                self.iterate(process, result)
+            self.finish(comparison, setting, process, result)
+        except Failure:
+            self.end(process)
+            raise
 
     def compare_one_by_one(self):
         """Those that need minutes to compile come last, for as long as there is time."""
         for slow in (False, True):
             for comparison in self.comparisons:
-                if not slow:
-                    self.prepare(comparison)
                 for setting in ["ulna", *self.settings(comparison)]:
                     if slow != ("max_autotune" in setting):
                         continue
@@ -260,6 +274,7 @@ class Run:
         self.build()
         if self.arguments.build_only:
             return print(f"built in {self.programs}")
+        self.prepare()
         if self.device == "cuda":
             try:
                 self.compare_one_by_one()
@@ -268,7 +283,7 @@ class Run:
                     self.torch.kill()
         else:
             for comparison in self.comparisons:
-                self.prepare(comparison)
+                say(comparison.words())
                 self.compare_in_turns(comparison)
                 self.save()
         self.save()
@@ -278,19 +293,13 @@ class Run:
 
     # ---- what is written
     def record(self):
-        versions = {}
-        for package in ("torch", "onnxruntime", "openvino", "numpy"):
-            try:
-                versions[package] = importlib.metadata.version(package)
-            except importlib.metadata.PackageNotFoundError:
-                pass
         return {
             "command": "benchmarks/run.sh " + " ".join(self.arguments.command), "time": self.began,
-            "ulna": words_of(["git", "-C", programs.ROOT, "describe", "--always", "--dirty"]),
-            "processor": processor_name(), "threads": self.threads, "device": device_name() if self.device == "cuda" else None,
-            "compiler": words_of([programs.compiler_of_devices() or "nvcc", "--version"] if self.device == "cuda"
+            "ulna": machine.words_of(["git", "-C", programs.ROOT, "describe", "--always", "--dirty"]),
+            "processor": machine.processor_name(), "threads": self.threads, "device": machine.device_name() if self.device == "cuda" else None,
+            "compiler": machine.words_of([programs.compiler_of_devices() or "nvcc", "--version"] if self.device == "cuda"
                                  else [os.environ.get("CXX", "g++"), "--version"]),
-            "python": sys.version.split()[0], "versions": versions, "tolerance": TOLERANCE, "programs": self.program_facts,
+            "python": sys.version.split()[0], "versions": machine.versions(), "tolerance": TOLERANCE, "programs": self.program_facts,
             "comparisons": [{**dataclasses.asdict(c), "words": c.words(), "program": c.program, **report.ratios(c.results)}
                             for c in self.comparisons],
         }
@@ -304,29 +313,11 @@ class Run:
             os.replace(path + ".part", path)
 
 
-def words_of(command):
-    """The line of a version that names it; empty where there is no such program, or it fails."""
-    try:
-        lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip().splitlines()
-    except (OSError, subprocess.CalledProcessError):
-        return ""
-    return next((line for line in lines if "release" in line), lines[0] if lines else "")
-
-
-def processor_name():
-    with open("/proc/cpuinfo") as file:
-        return next((line.partition(":")[2].strip() for line in file if line.startswith("model name")), "unknown")
-
-
-def device_name():
-    return words_of(["nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"])
-
-
 def require_device(arguments):
     """Ends with all that is missing."""
     missing = []
     if not arguments.build_only:
-        if not device_name():
+        if not machine.device_name():
             missing.append("an NVIDIA device (nvidia-smi finds none)")
         child = subprocess.run([sys.executable, "-c", "import torch, sys; sys.exit(not torch.cuda.is_available())"], capture_output=True)
         if child.returncode:
@@ -336,7 +327,7 @@ def require_device(arguments):
     if missing:
         raise SystemExit("--cuda needs what this machine has not: " + "; ".join(missing))
     if not arguments.architecture:
-        capability = words_of(["nvidia-smi", "--query-gpu=compute_cap", "--format=csv,noheader"]).replace(".", "")
+        capability = machine.words_of(["nvidia-smi", "--query-gpu=compute_cap", "--format=csv,noheader"]).replace(".", "")
         arguments.architecture = {"90": "90a"}.get(capability, capability or "90a")
 
 

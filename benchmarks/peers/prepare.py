@@ -2,11 +2,12 @@
 # SPDX-License-Identifier: MIT
 """What every side of a comparison is given: weights, images and labels, and the results to agree with.
 
-  prepare.py WHAT FOLDER NETWORK MODE BATCH DEVICE
+  prepare.py data DEVICE FOLDER NETWORK:MODE:BATCH...
+  prepare.py onnxruntime|openvino FOLDER NETWORK
 
-WHAT is data: weights.safetensors (Ulna's names), batch_N.safetensors, and MODE_N.safetensors from PyTorch in float
-without tensor cores; or onnxruntime or openvino: the model in the format which that framework reads. What is there
-already is left as it is.
+data: for each network FOLDER/NETWORK/weights.safetensors (Ulna's names), batch_BATCH.safetensors, and
+MODE_BATCH.safetensors from PyTorch in float without tensor cores. Otherwise the model in the format which that framework
+reads. What is there already is left as it is.
 """
 import os
 import sys
@@ -21,7 +22,9 @@ import tensors
 
 
 def make_weights(network, path):
-    """He's initialisation, and running statistics of a batch, without which deep networks overflow bfloat16."""
+    """He's initialisation, and running statistics of a batch, without which deep networks overflow bfloat16. Norms shift
+    by about 1: ReLUs then pass most of their input, and do not amplify rounding from layer to layer as random networks
+    do and trained ones do not."""
     torch.manual_seed(7)
     model = network.build()
     M.init_he_normal(model)
@@ -32,6 +35,9 @@ def make_weights(network, path):
         for parameter in model.parameters():
             if parameter.dim() == 1:  # biases and scales differ from each other, so that none can be taken for another
                 parameter += 0.1 * torch.randn_like(parameter)
+        for module in model.modules():
+            if isinstance(module, (torch.nn.BatchNorm2d, torch.nn.GroupNorm)):
+                module.bias += 1.0
         model.train()(torch.randn(1, *network.image))
     state = model.state_dict()
     tensors.write(path, {ours: state[name].numpy() for name, ours in networks.names_in_ulna(network, model).items()})
@@ -46,9 +52,9 @@ def make_batch(network, batch, path):
     tensors.write(path, {"images": images, "labels": labels})
 
 
-def make_reference(name, mode, batch, folder, device, path):
+def make_reference(name, mode, batch, device, folder, path):
     speed.start(speed.Job(setting="pytorch:eager", network=name, mode=mode, precision="fp32", batch=batch, folder=folder,
-                          results=path, threads=speed.available_threads(), device=device))
+                          results=path, threads=speed.available_threads(), device=device)).close()
 
 
 def make_onnx(network, folder, path):
@@ -67,16 +73,25 @@ def make_missing(path, make):
         make(path)
 
 
-def main():
-    what, folder, name, mode, batch, device = sys.argv[1:]
-    network = networks.NETWORKS[name]
+def make_data(device, root, name, mode, batch):
+    network, folder = networks.NETWORKS[name], f"{root}/{name}"
     os.makedirs(folder, exist_ok=True)
+    make_missing(f"{folder}/weights.safetensors", lambda path: make_weights(network, path))
+    make_missing(f"{folder}/batch_{batch}.safetensors", lambda path: make_batch(network, batch, path))
+    make_missing(f"{folder}/{mode}_{batch}.safetensors",
+                 lambda path: make_reference(name, mode, batch, device, folder, path))
+
+
+def main():
+    what, *arguments = sys.argv[1:]
     if what == "data":
-        make_missing(f"{folder}/weights.safetensors", lambda path: make_weights(network, path))
-        make_missing(f"{folder}/batch_{batch}.safetensors", lambda path: make_batch(network, int(batch), path))
-        make_missing(f"{folder}/{mode}_{batch}.safetensors",
-                     lambda path: make_reference(name, mode, int(batch), folder, device, path))
-    elif what == "onnxruntime":
+        device, root, *cases = arguments
+        for name, mode, batch in (case.split(":") for case in cases):
+            make_data(device, root, name, mode, int(batch))
+        return
+    root, name = arguments
+    network, folder = networks.NETWORKS[name], f"{root}/{name}"
+    if what == "onnxruntime":
         make_missing(f"{folder}/model.onnx", lambda path: make_onnx(network, folder, path))
     elif what == "openvino":
         make_missing(f"{folder}/openvino.xml", lambda path: make_openvino(network, folder, path))

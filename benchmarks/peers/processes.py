@@ -2,6 +2,7 @@
 """Processes that give a first result, then run an iteration when asked, and nothing in between."""
 import json
 import os
+import re
 import select
 import subprocess
 import time
@@ -21,6 +22,13 @@ def processor_seconds(pid=None):
         with open(f"/proc/{pid}/stat") as file:
             ticks = sum(int(n) for n in file.read().rpartition(")")[2].split()[11:13])
     return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def last_error(text):
+    """The line of a log that says what a process died of: the last that names an exception, or the last."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return next((line for line in reversed(lines) if re.match(r"[\w.]*(Error|Exception|Failure)\b", line)),
+                lines[-1] if lines else "")[:300]
 
 
 class Process:
@@ -44,10 +52,8 @@ class Process:
         return line.strip()
 
     def last_words(self):
-        """The last line of the error that the process died of, which names it."""
         with open(self.log) as file:
-            lines = [line.strip() for line in file if line.strip()]
-        return lines[-1][:300] if lines else ""
+            return last_error(file.read())
 
     def say(self, line):
         try:

@@ -52,6 +52,16 @@ def summary(record):
     return table(["network", "times faster", "Ulna: ms", "the fastest peer", "its ms", "memory, of the leanest peer's"], rows)
 
 
+def warning(record):
+    """That others were at work, if they were."""
+    busiest = max((statistics.median(others) for c in record["comparisons"] for r in c["results"].values()
+                   if (others := [n for n in r["others"] if n is not None])), default=0.0)
+    if busiest < 0.1:
+        return []
+    return [f"**Not a quiet machine**: others used up to {busiest:.1f} processors at the median of a side's iterations. Ratios "
+            "are distorted: the sides suffer from it unequally.", ""]
+
+
 def details(record, c):
     on_device = record["device"] is not None
     ulna = c["results"].get("ulna")
@@ -83,7 +93,7 @@ def markdown(record):
     where = record["device"] or f"{record['processor']}, {record['threads']} threads"
     lines = [f"`{record['command']}`, {record['time']}", "", f"{where}; Ulna {record['ulna']}; {record['compiler']}; "
              f"Python {record['python']}, {versions}", ""]
-    lines += summary(record)
+    lines += summary(record) + warning(record)
     for c in record["comparisons"]:
         lines += details(record, c)
     return "\n".join(lines + program_table(record))

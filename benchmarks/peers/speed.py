@@ -18,6 +18,7 @@ onnxruntime runs with every graph optimisation; openvino with the performance hi
 """
 import contextlib
 import ctypes
+import gc
 import json
 import os
 import sys
@@ -55,10 +56,10 @@ def load_model(network, folder):
     import networks
     import torch
     model = network.build()
-    weights = tensors.read(f"{folder}/weights.safetensors")
-    state = {name: torch.from_numpy(weights[ours]) for name, ours in networks.names_in_ulna(network, model).items()}
-    missing, unexpected = model.load_state_dict(state, strict=False)
-    assert not unexpected and all(name.endswith("num_batches_tracked") for name in missing)
+    weights, state = tensors.read(f"{folder}/weights.safetensors"), model.state_dict()
+    with torch.no_grad():
+        for name, ours in networks.names_in_ulna(network, model).items():  # tensor by tensor: no second copy of them all
+            state[name].copy_(torch.from_numpy(np.array(weights[ours])))
     return model
 
 
@@ -69,6 +70,7 @@ class PyTorch:
         import networks
         import torch
         self.torch, self.job, self.parts = torch, job, parts
+        self.contexts = contextlib.ExitStack()
         self.cuda = job.device == "cuda"
         torch.set_num_threads(job.threads)
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = job.precision != "fp32"
@@ -98,9 +100,11 @@ class PyTorch:
         return contextlib.nullcontext()
 
     def compiled(self, function):
-        if "max_autotune" in self.parts:
-            return self.torch.compile(function, mode="max-autotune")
-        return self.torch.compile(function) if "compile" in self.parts else function
+        if not self.parts & {"compile", "max_autotune"}:
+            return function
+        from torch._inductor import config
+        config.freezing = self.job.mode == "inference"
+        return self.torch.compile(function, mode="max-autotune" if "max_autotune" in self.parts else None)
 
     def captured(self, function):
         """A function without arguments as a CUDA graph."""
@@ -125,15 +129,11 @@ class PyTorch:
         torch = self.torch
         self.model.eval()
         torch.set_grad_enabled(False)
-        if "autocast" in self.parts:  # entered once, so that weights are converted once
-            self.autocast().__enter__()
+        self.contexts.enter_context(self.autocast())  # once, so that weights are converted once
         if "frozen" in self.parts:
             traced = torch.jit.freeze(torch.jit.trace(self.model, self.images))
             self.model = torch.jit.optimize_for_inference(traced)
-        if "compile" in self.parts or "max_autotune" in self.parts:
-            import torch._inductor.config
-            torch._inductor.config.freezing = True
-            self.model = self.compiled(self.model)
+        self.model = self.compiled(self.model)
         self.forward = lambda: self.model(self.images)
         if "cuda_graph" in self.parts:
             self.forward = self.captured(self.forward)
@@ -201,9 +201,14 @@ class PyTorch:
                 "reserved_mb": self.torch.cuda.max_memory_reserved() / 2**20}
 
     def close(self):
-        """For the next job in this process."""
-        self.torch._dynamo.reset()
+        """For the next job in this process, and for processes beside it."""
+        torch, cuda = self.torch, self.cuda
+        self.contexts.close()
+        torch.compiler.reset()
         self.__dict__.clear()
+        gc.collect()
+        if cuda:
+            torch.cuda.empty_cache()
 
 
 class OnnxRuntime:

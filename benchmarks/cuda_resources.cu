@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// Every tile kernel of the convolution family, for the compiler's word on registers and shared memory
+// Every tile kernel of the convolution family and of attention, for the compiler's word on registers and shared memory
 // (cuda_resources.sh).
+#include <ulna/backend/cuda/attention.hpp>
 #include <ulna/backend/cuda/convolution.cuh>
 
 namespace {
@@ -20,6 +21,21 @@ void take_kind() {
   take<WeightGradientProgram<typename TileOf<A, Major::mn, Kind>::type, Kind != TileKind::general>>();
 }
 
+template <TileKind Kind>
+void take_boxes() {
+  using Tile = typename TileOf<Arithmetic::bf16, Major::k, Kind>::type;
+  (void)&cuda::detail::box_kernel<BoxConvolutionProgram<Tile, bf16>>;
+  using GradientTile = typename TileOf<Arithmetic::bf16, Major::mn, Kind>::type;
+  (void)&cuda::detail::box_kernel<BoxWeightGradientProgram<GradientTile>>;
+}
+
+template <Arithmetic A, int Size>
+void take_heads() {
+  take<AttentionProgram<A, Size>>();
+  take<QueryGradientProgram<A, Size>>();
+  take<KeyGradientProgram<A, Size>>();
+}
+
 template <Arithmetic A>
 void take_arithmetic() {
   take_kind<A, TileKind::large>();
@@ -30,6 +46,13 @@ void take_arithmetic() {
     take_kind<A, TileKind::warpgroup_large>();
     take_kind<A, TileKind::warpgroup_medium>();
     take_kind<A, TileKind::warpgroup_small>();
+    take_boxes<TileKind::warpgroup_large>();
+    take_boxes<TileKind::warpgroup_medium>();
+    take_boxes<TileKind::warpgroup_small>();
+  }
+  if constexpr (A != Arithmetic::exact) {
+    take_heads<A, 32>();
+    take_heads<A, 64>();
   }
 }
 

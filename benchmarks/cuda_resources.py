@@ -15,6 +15,40 @@ def shared_bytes(arithmetic, rows, columns, depth_bytes, stages):
     return max(pipeline, staging) + rows * 8
 
 
+def heads_shared_bytes(arithmetic, size, kept):
+    """HeadTiling::shared_bytes of attention_product.hpp."""
+    row = size * (2 if ARITHMETIC[arithmetic] == "bf16" else 4)
+    others = 64 if ARITHMETIC[arithmetic] == "bf16" else 32
+    return max(kept * 64 * row + 4 * others * row, 64 * (size + 8) * 4 + 64 * 8)
+
+
+TILE = re.compile(
+    r"\d(Box)?(Convolution|WeightGradient)Program\w*?ArithmeticE(\d).*?MajorE\d"
+    r"ELi(\d+)ELi(\d+)ELi(\d+)ELi(\d+)ELi(\d+)ELi(\d+)ELb(\d)EEE(?:Lb(\d))?"
+)
+HEADS = re.compile(r"\d(Attention|QueryGradient|KeyGradient)Program\w*?ArithmeticE(\d)ELi(\d+)E")
+
+
+def describe(name):
+    """Product, arithmetic, kind, tile, threads, shared bytes, whether only sm_90a has it; None for other kernels."""
+    if found := TILE.search(name):
+        boxes, program, arithmetic, *numbers, whole = found.groups()
+        rows, columns, warp_rows, warp_columns, depth_bytes, stages, warpgroups = map(int, numbers)
+        threads = rows // warp_rows * (columns // warp_columns) * 32
+        shared = shared_bytes(int(arithmetic), rows, columns, depth_bytes, stages)
+        kind = "boxes" if boxes else "warpgroups" if warpgroups else "whole" if whole == "1" else "general"
+        if boxes:
+            threads, shared = threads + 32, shared + 16 * stages
+        product = "convolution" if program == "Convolution" else "weight gradient"
+        return product, ARITHMETIC[int(arithmetic)], kind, f"{rows}x{columns}", threads, shared, warpgroups
+    if found := HEADS.search(name):
+        program, arithmetic, size = found.groups()
+        shared = heads_shared_bytes(int(arithmetic), int(size), 1 if program == "Attention" else 2)
+        product = {"Attention": "attention", "QueryGradient": "query gradient", "KeyGradient": "key gradient"}[program]
+        return product, ARITHMETIC[int(arithmetic)], "heads", f"64x{size}", 128, shared, False
+    return None
+
+
 def main():
     architecture = sys.argv[1]
     text = sys.stdin.read()
@@ -23,24 +57,16 @@ def main():
         r".*?Used (\d+) registers",
         re.S,
     )
-    tile = re.compile(
-        r"(ConvolutionProgram|WeightGradientProgram)\w*?ArithmeticE(\d).*?MajorE\d"
-        r"ELi(\d+)ELi(\d+)ELi(\d+)ELi(\d+)ELi(\d+)ELi(\d+)ELb(\d)EEELb(\d)"
-    )
     serialised = re.findall(r"serialized.*?function '(\S+)'", text)
     bad = 0
     print(f"{architecture}: kernel, block tile, threads, registers, shared memory, blocks of a multiprocessor, warps")
     for name, stack, stores, loads, registers in entry.findall(text):
-        found = tile.search(name)
+        found = describe(name)
         if not found:
             continue
-        program, arithmetic, *numbers = found.groups()
-        arithmetic = int(arithmetic)
-        rows, columns, warp_rows, warp_columns, depth_bytes, stages, warpgroups, whole = map(int, numbers)
-        if warpgroups and not architecture.endswith("a"):
+        product, arithmetic, kind, tile, threads, shared, hopper = found
+        if hopper and not architecture.endswith("a"):
             continue  # empty there
-        threads = rows // warp_rows * (columns // warp_columns) * 32
-        shared = shared_bytes(arithmetic, rows, columns, depth_bytes, stages)
         by_registers = REGISTERS // ((int(registers) + 7) // 8 * 8 * threads)
         by_shared = SHARED.get(architecture, 100) * 1024 // (shared + 1024)
         blocks = min(by_registers, by_shared, 2048 // threads)
@@ -52,11 +78,9 @@ def main():
         if blocks < 1:
             notes.append("DOES NOT FIT")
         bad += len(notes)
-        kind = "warpgroups" if warpgroups else ("whole" if whole else "general")
         print(
-            f"  {'convolution' if program[0] == 'C' else 'weight gradient':15} {ARITHMETIC[arithmetic]:5} {kind:10}"
-            f" {rows}x{columns:<4} {threads:4} {registers:>4} {shared / 1024:6.1f} KiB {blocks:3} {blocks * threads // 32:4}"
-            f"  {'; '.join(notes)}"
+            f"  {product:15} {arithmetic:5} {kind:10} {tile:8} {threads:4} {registers:>4} {shared / 1024:6.1f} KiB"
+            f" {blocks:3} {blocks * threads // 32:4}  {'; '.join(notes)}"
         )
     if not entry.findall(text):
         print("no kernel found in the compiler's output")

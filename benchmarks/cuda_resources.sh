@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# cuda_resources.sh [ARCHITECTURE...]: compiles every tile kernel of the convolution family (by default for sm_80 and
-# sm_90a) and prints each one's registers, and how many blocks of it a multiprocessor holds. Fails where a kernel spills
-# registers or keeps arrays in memory, or where products of warpgroups are serialised. Needs nvcc, no GPU; 77: no nvcc.
+# cuda_resources.sh [ARCHITECTURE...]: compiles every tile kernel of the convolution family and of attention (by default
+# for sm_80 and sm_90a) and prints each one's registers, and how many blocks of it a multiprocessor holds. Fails where a
+# kernel spills registers or keeps arrays in memory, or where products of warpgroups are serialised. Needs nvcc, no GPU;
+# 77: no nvcc.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 nvcc=$(command -v nvcc || ls /usr/local/cuda/bin/nvcc 2>/dev/null) || {

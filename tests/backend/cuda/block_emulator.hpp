@@ -152,6 +152,16 @@ class EmulatedBlock {
     }
   }
 
+  /// __shfl_xor_sync by 1 and by 2, combined.
+  template <class ValueOf, class Combine>
+  void combine_quads(const ValueOf& value_of, const Combine& combine) {
+    for (int mask = 1; mask <= 2; mask *= 2) {
+      std::array<float, Threads> other;
+      for (int t = 0; t < Threads; ++t) other[static_cast<std::size_t>(t)] = value_of(t ^ mask);
+      for (int t = 0; t < Threads; ++t) value_of(t) = combine(value_of(t), other[static_cast<std::size_t>(t)]);
+    }
+  }
+
   // --- products of warpgroups: wgmma.mma_async
 
   /// fence.proxy.async: what this thread's copies wrote may be read by asynchronous products.
@@ -173,7 +183,7 @@ class EmulatedBlock {
       const std::uint64_t a = a_of(first);
       const auto product = [this, sums, a, b, first] { multiply_warpgroup<Columns, AcrossA>(first, sums, a, b); };
       if (timing_.late_copies)
-        products_.back().push_back(product);
+        products_.back().push_back({product, static_cast<int>(a & 0x3FFF) * 16});
       else
         product();
     }
@@ -181,7 +191,7 @@ class EmulatedBlock {
   template <int Pending>
   void wait_products() {
     while (products_.size() > Pending + 1) {
-      for (const auto& product : products_.front()) product();
+      for (const Product& product : products_.front()) product.run();
       products_.pop_front();
     }
   }
@@ -195,6 +205,11 @@ class EmulatedBlock {
     int thread;
     int offset;
     std::array<std::byte, 16> bytes;
+  };
+  /// Under way.
+  struct Product {
+    std::function<void()> run;
+    int offset;  ///< of its first operand
   };
   struct Word {
     int written = -1, writer = -1;  ///< in which epoch, by whom
@@ -267,7 +282,7 @@ class EmulatedBlock {
   std::vector<std::byte> memory_;
   std::vector<Word> words_;
   std::deque<std::vector<Copy>> groups_;
-  std::deque<std::vector<std::function<void()>>> products_{1};
+  std::deque<std::vector<Product>> products_{1};
   std::vector<int> unpublished_;
   int epoch_ = 0;
   std::string trouble_;
@@ -277,22 +292,33 @@ class EmulatedBlock {
 struct EmulatedExecution : HostExecution {
   Timing timing{};
   bool warpgroups = false;  ///< multiply as Hopper does
+  bool boxes = false;       ///< and copy (box_emulator.hpp)
 };
 
 inline bool has_warpgroup_products(const EmulatedExecution& on) { return on.warpgroups; }
+inline bool has_box_copies(const EmulatedExecution& on) { return on.boxes; }
+
+/// run(index), which says what went wrong, for every tile, phase and split of the plan.
+template <class Run>
+void each_tile_of(const char* name, const ProductPlan& plan, const Run& run) {
+  for (int split = 0; split < plan.splits; ++split)
+    for (int phase = 0; phase < plan.phases; ++phase)
+      for (int tile = 0; tile < plan.tiles(); ++tile) {
+        const std::string trouble = run(BlockIndex{tile, phase, split});
+        INFO(std::string(name) << ", tile " << tile << ", phase " << phase << ", split " << split);
+        CHECK(trouble == "");
+        if (!trouble.empty()) return;
+      }
+}
 
 template <class Program>
 void run_tiles(const EmulatedExecution& on, const char* name, const ProductPlan& plan, const Program& program) {
   using Tile = typename Program::Tile;
-  for (int split = 0; split < plan.splits; ++split)
-    for (int phase = 0; phase < plan.phases; ++phase)
-      for (int tile = 0; tile < plan.tiles(); ++tile) {
-        EmulatedBlock<Tile::threads> block(Tile::shared_bytes, on.timing);
-        program(block, BlockIndex{tile, phase, split});
-        INFO(std::string(name) << ", tile " << tile << ", phase " << phase << ", split " << split);
-        CHECK(block.trouble() == "");
-        if (!block.trouble().empty()) return;
-      }
+  each_tile_of(name, plan, [&](const BlockIndex& index) {
+    EmulatedBlock<Tile::threads> block(Tile::shared_bytes, on.timing);
+    program(block, index);
+    return block.trouble();
+  });
 }
 
 }  // namespace ulna::cuda

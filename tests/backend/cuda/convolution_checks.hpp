@@ -13,8 +13,9 @@
 #include <string>
 #include <vector>
 
-#include "block_emulator.hpp"
+#include "box_emulator.hpp"
 #include "ulna/backend/cuda/convolution.hpp"
+#include "ulna/backend/cuda/convolution_weight_gradient.hpp"
 #include "ulna/backend/eigen/convolution.hpp"
 #include "ulna/random.hpp"
 
@@ -97,13 +98,16 @@ Tensor<T> listed_as(const Tensor<float>& x) {
   return {reinterpret_cast<T*>(x.data), x.shape, x.batch, x.pixel_stride, x.sample_stride};
 }
 
+/// What of a Hopper the emulated device has.
+enum class Hopper : std::uint8_t { none, warpgroups, boxes };
+
 struct CaseResult {
   std::vector<double> found, expected;
 };
 
 /// The case on blocks that are emulated, and in double. Draw: the value of an operand.
 template <Arithmetic A, class Draw>
-CaseResult run_case(const ConvolutionCase& c, Timing timing, const Draw& draw, bool warpgroups = false) {
+CaseResult run_case(const ConvolutionCase& c, Timing timing, const Draw& draw, Hopper hopper = Hopper::none) {
   using T = typename OperandOf<A>::type;
   Random random(Seed{1});
   const bool gradient = c.op == Op::convolution_weight_gradient;
@@ -162,7 +166,8 @@ CaseResult run_case(const ConvolutionCase& c, Timing timing, const Draw& draw, b
   EmulatedExecution on;
   on.timing = timing;
   on.backwards = timing.backwards;
-  on.warpgroups = warpgroups;
+  on.warpgroups = hopper != Hopper::none;
+  on.boxes = hopper == Hopper::boxes;
   if (gradient) {
     convolution_weight_gradient<A>(on, call);
     eigen::convolution_weight_gradient(reference);
@@ -192,9 +197,9 @@ inline double difference(const CaseResult& r) {
 
 /// Exact but for the output's rounding (and the exponential function's).
 template <Arithmetic A>
-void check_case(const ConvolutionCase& c, Timing timing = {}, bool warpgroups = false) {
+void check_case(const ConvolutionCase& c, Timing timing = {}, Hopper hopper = Hopper::none) {
   INFO(c.text());
-  const CaseResult r = run_case<A>(c, timing, coarse, warpgroups);
+  const CaseResult r = run_case<A>(c, timing, coarse, hopper);
   const bool rounded = A == Arithmetic::bf16 && c.op != Op::convolution_weight_gradient;
   const bool smooth = c.activation == Activation::sigmoid || c.activation == Activation::gelu;
   if (!smooth && !rounded) {

@@ -12,7 +12,7 @@ TEST_CASE("cuda convolution, warpgroups: random windows, slices and batches") {
     ConvolutionCase c = random_case(r, i % 2 == 0 ? Op::convolution : Op::transposed_convolution, 8);
     c.in = 8 * (3 + r.below(8));
     c.out = std::max(c.out, 33);
-    check_case<Arithmetic::bf16>(c, {.late_copies = i % 3 != 0, .backwards = i % 4 == 1}, true);
+    check_case<Arithmetic::bf16>(c, {.late_copies = i % 3 != 0, .backwards = i % 4 == 1}, Hopper::warpgroups);
   }
 }
 
@@ -23,7 +23,7 @@ TEST_CASE("cuda weight gradient, warpgroups: random windows, slices and batches"
     c.in = 8 * (1 + r.below(8));
     c.out = 8 * (5 + r.below(8));
     c.before = c.after = 8 * r.below(2);
-    check_case<Arithmetic::bf16>(c, {.late_copies = i % 3 != 0, .backwards = i % 4 == 1}, true);
+    check_case<Arithmetic::bf16>(c, {.late_copies = i % 3 != 0, .backwards = i % 4 == 1}, Hopper::warpgroups);
   }
 }
 
@@ -38,10 +38,10 @@ TEST_CASE("cuda convolution, warpgroups: tiles of 64, 128 and 256 columns, early
                            .biased = true};
   };
   for (const bool late : {false, true})
-    check_case<Arithmetic::bf16>(pixelwise(328, 64, 2), {.late_copies = late}, true);
-  check_case<Arithmetic::bf16>(pixelwise(264, 128, 128), {.late_copies = false}, true);
-  check_case<Arithmetic::bf16>(pixelwise(264, 4096, 8), {}, true);
+    check_case<Arithmetic::bf16>(pixelwise(328, 64, 2), {.late_copies = late}, Hopper::warpgroups);
+  check_case<Arithmetic::bf16>(pixelwise(264, 128, 128), {.late_copies = false}, Hopper::warpgroups);
+  check_case<Arithmetic::bf16>(pixelwise(264, 4096, 8), {}, Hopper::warpgroups);
   ConvolutionCase gradient = pixelwise(16, 256, 5);
   gradient.op = Op::convolution_weight_gradient;
-  check_case<Arithmetic::bf16>(gradient, {}, true);
+  check_case<Arithmetic::bf16>(gradient, {}, Hopper::warpgroups);
 }

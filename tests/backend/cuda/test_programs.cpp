@@ -5,9 +5,10 @@
 
 #include <cmath>
 #include <limits>
+#include <string_view>
 
 #include "../../support/batch.hpp"
-#include "block_emulator.hpp"
+#include "box_emulator.hpp"
 #include "ulna/backend/cuda/executor.hpp"
 #include "ulna/backend/cuda/training_run.hpp"
 #include "ulna/backend/eigen/eigen.hpp"
@@ -68,6 +69,38 @@ TEST_CASE("predictions on a device are the reference's, for every batch and afte
     CHECK(difference(values_of(device.predict(images.image_view)), expected) > 1e-3);  // the change shows
   }
   CHECK(device.bytes() > 0);
+}
+
+namespace {
+
+/// Counts the weights that are packed.
+struct CountingExecution : cuda::EmulatedExecution {
+  static inline int packed_weights = 0;
+  template <class Body>
+  void each(const char* name, std::int64_t count, const Body& body) const {
+    packed_weights += std::string_view(name) == "pack_weight";
+    cuda::EmulatedExecution::each(name, count, body);
+  }
+};
+
+}  // namespace
+
+TEST_CASE("weights are packed when the model changed, and by no run") {
+  using Counted = cuda::BasicDevice<bf16, cuda::arithmetic::Tf32, cuda::HostPlatform<CountingExecution>>;
+  constexpr int weights = 8;  // three blocks of two convolutions, the upsampling one, and the head
+  Model<Net> model{Seed{3}};
+  Predictor<Net, Counted> device{model, 2};
+  Predictor<Net, Reference> reference{model, 2};
+  const RandomBatch images = random_batch<Net>(2);
+  CountingExecution::packed_weights = 0;
+  for (int change = 1; change <= 2; ++change) {
+    for (int run = 0; run < 2; ++run) {
+      CHECK(difference(values_of(device.predict(images.image_view)), values_of(reference.predict(images.image_view))) <=
+            2e-2);
+      CHECK(CountingExecution::packed_weights == change * weights);
+    }
+    for (float& p : model.mutable_parameters()) p *= 1.1f;
+  }
 }
 
 TEST_CASE("published values are fetched from the device") {

@@ -4,7 +4,7 @@
 #include <doctest/doctest.h>
 
 #include "../../support/batch.hpp"
-#include "block_emulator.hpp"
+#include "box_emulator.hpp"
 #include "ulna/backend/cuda/executor.hpp"
 #include "ulna/backend/cuda/training_run.hpp"
 #include "ulna/backend/eigen/eigen.hpp"

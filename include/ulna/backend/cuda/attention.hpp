@@ -1,64 +1,23 @@
 // SPDX-License-Identifier: MIT
-// Multi-head attention in tiles of queries and keys: scores live in a block's shared memory, a tile at a time, and
-// softmax is taken online (Milakov and Gimelshein 2018; Dao et al. 2022), in float.
+// Multi-head attention in tiles of queries and keys. In float, scores live in a block's shared memory, a tile at a
+// time, and softmax is taken online (Milakov and Gimelshein 2018; Dao et al. 2022). On tensor cores they stay in
+// registers (attention_program.hpp); Arithmetic::exact, and heads whose tiles cannot be copied in whole chunks, do
+// without.
+//
+// An Execution that runs attention on tensor cores has run_tiles (convolution.hpp).
 #pragma once
 
-#include "ulna/backend/cuda/elements.hpp"
+#include <algorithm>
+#include <initializer_list>
+
+#include "ulna/backend/cuda/attention_program.hpp"
+#include "ulna/backend/cuda/attention_tiles.hpp"
+#include "ulna/backend/cuda/convolution_operand.hpp"
 #include "ulna/backend/workspace.hpp"
 
 namespace ulna::cuda {
 
 namespace bodies {
-
-/// The sizes that the attention bodies share, and how a block finds its head and tile.
-struct HeadTiles {
-  static constexpr int threads = 128;
-
-  int tokens;
-  int heads;
-  int size;  ///< channels of a head
-  int tile;  ///< tokens of a tile
-
-  constexpr int tiles() const { return (tokens + tile - 1) / tile; }
-  constexpr std::int64_t blocks(int batch) const { return std::int64_t{batch} * heads * tiles(); }
-  /// Between rows of a tile in shared memory: one apart, so that threads reading a column meet no bank conflict.
-  constexpr int pitch() const { return size + 1; }
-
-  struct Place {
-    int sample, head, first;  ///< of the block's tile: its first token
-  };
-  constexpr Place place_of(std::int64_t block) const {
-    const Quotient tile_of = divide(block, tiles());
-    const Quotient head_of = divide(tile_of.quotient, heads);
-    return {static_cast<int>(head_of.quotient), head_of.remainder, tile_of.remainder * tile};
-  }
-  /// Index of a token's statistics.
-  constexpr std::int64_t statistic_of(const Place& at, int token) const {
-    return (std::int64_t{at.sample} * heads + at.head) * tokens + token;
-  }
-
-  /// Copies the head's channels of tokens [first, first + tile) to shared memory, all of the block's threads together;
-  /// zeros behind the last token.
-  template <class T>
-  ULNA_HOST_DEVICE void load(const Tensor<T>& x, const Place& at, int first, float* to, int thread) const {
-    for (int e = thread; e < tile * size; e += threads) {
-      const int row = e / size;
-      const int c = e - row * size;
-      to[row * pitch() + c] =
-          first + row < tokens ? static_cast<float>(x.pixel(at.sample, first + row)[at.head * size + c]) : 0.0f;
-    }
-  }
-  ULNA_HOST_DEVICE float dot(const float* a, const float* b) const {
-    float sum = 0.0f;
-    for (int c = 0; c < size; ++c) sum += a[c] * b[c];
-    return sum;
-  }
-};
-
-/// What the gradient needs of each query: log sum_j exp(score_j), and sum_c y_c dy_c.
-struct QueryStatistics {
-  float log_sum, along;
-};
 
 /// y[i] = sum_j P[i][j] v[j]; with `statistics` these instead of y. One block a tile of queries.
 template <class T>
@@ -311,20 +270,70 @@ struct AttentionGradient {
   }
 };
 
+template <class T>
+HeadTiles tiles_of(const Call<T>& call, const Tensor<T>& q, int tile) {
+  return {static_cast<int>(q.pixels()), call.node->heads, q.shape.channels / call.node->heads, tile};
+}
+
 /// Tiles of at most 32 tokens that fit the shared memory every device has.
 template <class Body, class T>
 HeadTiles tiles_for(const Call<T>& call, const Tensor<T>& q) {
-  HeadTiles heads{static_cast<int>(q.pixels()), call.node->heads, q.shape.channels / call.node->heads, 32};
+  HeadTiles heads = tiles_of(call, q, 32);
   while (heads.tile > 1 && Body::shared_bytes(heads.tile, heads.size) > 48 * 1024) heads.tile /= 2;
   return heads;
 }
 
 }  // namespace bodies
 
-template <class Execution, class T>
+namespace detail {
+
+/// Whether heads of all these can be copied to tiles for tensor cores.
+template <class T>
+bool heads_in_chunks(const Node& node, const std::initializer_list<Tensor<T>>& all) {
+  const int size = all.begin()->shape.channels / node.heads;
+  return size <= 64 && size * sizeof(T) % chunk_bytes == 0 &&
+         std::all_of(all.begin(), all.end(), [](const Tensor<T>& x) { return in_chunks(x); });
+}
+
+template <class Program, class Execution>
+void run_heads(const Execution& on, const char* name, int batch, const Program& program) {
+  ProductPlan plan;
+  plan.row_tiles = static_cast<int>(program.heads.blocks(batch));
+  plan.column_tiles = 1;
+  run_tiles(on, name, plan, program);
+}
+
+template <Arithmetic A, int Size, class Execution, class T>
+void attention_by_products(const Execution& on, const Call<T>& call, const bodies::HeadTiles& heads) {
+  run_heads(on, "attention", call.batch,
+            AttentionProgram<A, Size>{heads, call.input[0], call.input[1], call.input[2], call.output});
+}
+
+template <Arithmetic A, int Size, class Execution, class T>
+void attention_gradient_by_products(const Execution& on, const Call<T>& call, const bodies::HeadTiles& heads,
+                                    bodies::QueryStatistics* statistics) {
+  const Tensor<T>& dy = call.input[0];
+  const Tensor<T>& q = call.input[1];
+  const Tensor<T>& k = call.input[2];
+  const Tensor<T>& v = call.input[3];
+  run_heads(on, "attention_gradient_queries", call.batch,
+            QueryGradientProgram<A, Size>{heads, q, k, v, dy, call.output, statistics});
+  run_heads(on, "attention_gradient_keys", call.batch,
+            KeyGradientProgram<A, Size>{heads, q, k, v, dy, call.output, statistics});
+}
+
+}  // namespace detail
+
+template <Arithmetic A, class Execution, class T>
 void attention(const Execution& on, const Call<T>& call) {
-  using Body = bodies::Attention<T>;
   const Tensor<T>& q = call.input[0];
+  if constexpr (A != Arithmetic::exact)
+    if (detail::heads_in_chunks(*call.node, {q, call.input[1], call.input[2], call.output})) {
+      const auto heads = bodies::tiles_of(call, q, 64);
+      return heads.size <= 32 ? detail::attention_by_products<A, 32>(on, call, heads)
+                              : detail::attention_by_products<A, 64>(on, call, heads);
+    }
+  using Body = bodies::Attention<T>;
   const bodies::HeadTiles heads = bodies::tiles_for<Body>(call, q);
   on.blocks("attention", heads.blocks(q.batch), bodies::HeadTiles::threads, Body::shared_bytes(heads.tile, heads.size),
             Body{heads, q, call.input[1], call.input[2], call.output, {}, nullptr});
@@ -338,15 +347,21 @@ struct AttentionGradientBuffers {
 };
 
 /// dq, dk, dv side by side
-template <class Execution, class T>
+template <Arithmetic A, class Execution, class T>
 void attention_gradient(const Execution& on, const Call<T>& call) {
-  using Forward = bodies::Attention<T>;
-  using Backward = bodies::AttentionGradient<T>;
   const Tensor<T>& dy = call.input[0];
   const Tensor<T>& q = call.input[1];
   const Tensor<T>& k = call.input[2];
   const Tensor<T>& v = call.input[3];
   bodies::QueryStatistics* const statistics = buffers_of<AttentionGradientBuffers>(call).statistics;
+  if constexpr (A != Arithmetic::exact)
+    if (detail::heads_in_chunks(*call.node, {q, k, v, dy, call.output})) {
+      const auto heads = bodies::tiles_of(call, q, 64);
+      return heads.size <= 32 ? detail::attention_gradient_by_products<A, 32>(on, call, heads, statistics)
+                              : detail::attention_gradient_by_products<A, 64>(on, call, heads, statistics);
+    }
+  using Forward = bodies::Attention<T>;
+  using Backward = bodies::AttentionGradient<T>;
   bodies::HeadTiles heads = bodies::tiles_for<Forward>(call, q);
   on.blocks("attention_statistics", heads.blocks(q.batch), bodies::HeadTiles::threads,
             Forward::shared_bytes(heads.tile, heads.size), Forward{heads, q, k, v, {}, dy, statistics});

@@ -1,15 +1,20 @@
 // SPDX-License-Identifier: MIT
-// Convolution, transposed convolution and the weight gradient: products of matrices that are never written out.
+// Convolution and transposed convolution: products of matrices that are never written out. Their weight gradient:
+// convolution_weight_gradient.hpp.
 //
 // An Execution (execution.hpp) that runs these ops also has
+//   packed                                      where pack_weight() has put the node's weight before, or null
 //   run_tiles(execution, name, plan, program)   program(block, index) for every tile, phase and split of the plan
 //   has_warpgroup_products(execution)           whether blocks multiply by warpgroups (convolution_hopper.hpp)
+//   has_box_copies(execution), tensor_map(execution, boxes)    of the copy engine (tensor_map.hpp)
+//   run_boxes(execution, name, plan, program)   as run_tiles, for programs whose operands the engine brings
 // found by their argument: convolution.cuh on the device, an emulated block in the tests.
 #pragma once
 
 #include <algorithm>
 #include <cstdint>
 
+#include "ulna/backend/cuda/convolution_box.hpp"
 #include "ulna/backend/cuda/convolution_plan.hpp"
 #include "ulna/backend/cuda/convolution_program.hpp"
 #include "ulna/backend/workspace.hpp"
@@ -57,36 +62,23 @@ struct FinishConvolution {
   }
 };
 
-/// The sums of all splits in their order, where the weight keeps them: [tap][large channel][small channel], or with
-/// `swapped` [tap][small channel][large channel].
-struct FinishWeightGradient {
-  const float* partial;
-  int pitch, splits;
-  std::int64_t split_size;
-  int large, small;
-  float* gradient;
-  bool swapped, accumulate;
-
-  ULNA_HOST_DEVICE void operator()(std::int64_t i) const {
-    const auto [row, s] = divide(i, small);
-    float sum = 0.0f;
-    for (int split = 0; split < splits; ++split) sum += partial[split * split_size + row * pitch + s];
-    const auto [tap, l] = divide(row, large);
-    float& to = gradient[swapped ? (tap * small + s) * large + l : i];
-    to = accumulate ? to + sum : sum;
-  }
-};
-
 }  // namespace bodies
 
 namespace detail {
 
-/// Whether every pixel's channels can be copied in whole chunks of 16 bytes.
-template <class T>
-bool in_chunks(const Tensor<T>& x) {
-  constexpr int vector = chunk_bytes / static_cast<int>(sizeof(T));
-  return x.shape.channels % vector == 0 && x.pixel_stride % vector == 0 &&
-         reinterpret_cast<std::uintptr_t>(x.data) % chunk_bytes == 0;
+/// Whether products read the weight as it lies. `aligned`: it begins at a multiple of 16 bytes.
+template <class Operand, class T>
+bool reads_weight_itself(const Call<T>& call, bool aligned) {
+  constexpr int vector = chunk_bytes / static_cast<int>(sizeof(Operand));
+  return std::is_same_v<Operand, float> && !call.node->swap_channels && call.output.shape.channels % vector == 0 &&
+         aligned;
+}
+
+template <class Operand, class T>
+std::int64_t packed_weight_size(const Call<T>& call) {
+  constexpr int vector = chunk_bytes / static_cast<int>(sizeof(Operand));
+  return std::int64_t{call.node->window.taps()} * call.input[0].shape.channels *
+         round_up(call.output.shape.channels, vector);
 }
 
 /// Floats of the partial sums that any way of computing may need: which it is, addresses and the device decide.
@@ -130,7 +122,7 @@ struct ConvolutionBuffers {
   static constexpr int vector = chunk_bytes / static_cast<int>(sizeof(Operand));
 
   template <class T>
-  ConvolutionBuffers(const Call<T>& call, Workspace& w, bool warpgroups = false)
+  ConvolutionBuffers(const Call<T>& call, Workspace& w, bool warpgroups = false, bool boxes = false)
       : window(window_geometry(call.node->window, call.input[0].shape.extent(), call.output.shape.extent(),
                                call.node->op == Op::transposed_convolution)),
         slow_activation(!QuickActivation::covers(call.node->activation)) {
@@ -138,17 +130,41 @@ struct ConvolutionBuffers {
     const int outputs = call.output.shape.channels;
     const ProductSize size{call.output.batch * most_pixels(window), outputs, most_taps(window) * channels,
                            window.phases()};
-    plan = plan_product(size, {vector, detail::in_chunks(call.input[0]), warpgroups && A == Arithmetic::bf16});
+    const bool whole = detail::in_chunks(call.input[0]);
+    plan = plan_product(size, {vector, whole, warpgroups && A == Arithmetic::bf16});
+    BoxPlan in_boxes;
+    if constexpr (A == Arithmetic::bf16) in_boxes = plan_boxes(window, call.output.batch, channels, outputs);
+    if (whole && boxes && in_boxes.pays) {
+      plan = in_boxes.product;
+      tiling = in_boxes.tiling;
+    }
     weight_pitch = round_up(outputs, vector);
     partial_pitch = round_up(outputs, 4);
     split_size = rows_of(call.output) * partial_pitch;
-    packed = w.take<Operand>(std::int64_t{window.taps()} * channels * weight_pitch);
-    partial = w.take<float>(detail::most_partials(size, vector, split_size, slow_activation));
+    packed = w.take<Operand>(detail::packed_weight_size<Operand>(call));
+    std::int64_t partials = detail::most_partials(size, vector, split_size, slow_activation);
+    if (in_boxes.pays && (in_boxes.product.splits > 1 || slow_activation))
+      partials = std::max(partials, in_boxes.product.splits * split_size);
+    partial = w.take<float>(partials);
+  }
+
+  /// Whether a pass after the product adds up the splits, or applies the activation.
+  bool finishes() const { return plan.splits > 1 || slow_activation; }
+
+  template <class T>
+  ConvolutionTarget<T> target(const Call<T>& call) const {
+    return {call.output,
+            detail::in_chunks(call.output),
+            held_as<float>(call.input[2]).data,
+            QuickActivation(*call.node),
+            finishes() ? partial : nullptr,
+            partial_pitch};
   }
 
   WindowGeometry window;
   bool slow_activation;
   ProductPlan plan;
+  BoxTiling tiling{};  ///< there are boxes where the operands come in boxes
   int weight_pitch, partial_pitch;
   std::int64_t split_size;
   Operand* packed;
@@ -157,47 +173,73 @@ struct ConvolutionBuffers {
 
 namespace detail {
 
-/// The weight as the product reads it: itself where it already lies so, or packed.
 template <class Operand, class Execution, class T>
-const Operand* packed_weight(const Execution& on, const Call<T>& call, Operand* packed, int pitch) {
-  const Tensor<float> w = held_as<float>(call.input[1]);
-  const int channels = call.input[0].shape.channels;
+void pack_weight(const Execution& on, const Call<T>& call, Operand* to) {
+  constexpr int vector = chunk_bytes / static_cast<int>(sizeof(Operand));
   const int outputs = call.output.shape.channels;
+  on.each("pack_weight", packed_weight_size<Operand>(call),
+          bodies::PackWeight<Operand>{held_as<float>(call.input[1]).data, to, call.input[0].shape.channels, outputs,
+                                      round_up(outputs, vector), call.node->swap_channels});
+}
+
+/// The weight as the product reads it: itself where it already lies so, packed before, or packed now.
+template <class Operand, class Execution, class T>
+const Operand* packed_weight(const Execution& on, const Call<T>& call, Operand* packed) {
+  if (on.packed != nullptr) return reinterpret_cast<const Operand*>(on.packed);
+  const Tensor<float> w = held_as<float>(call.input[1]);
   if constexpr (std::is_same_v<Operand, float>)
-    if (!call.node->swap_channels && pitch == outputs && reinterpret_cast<std::uintptr_t>(w.data) % chunk_bytes == 0)
-      return w.data;
-  const std::int64_t rows = std::int64_t{call.node->window.taps()} * channels;
-  on.each("pack_weight", rows * pitch,
-          bodies::PackWeight<Operand>{w.data, packed, channels, outputs, pitch, call.node->swap_channels});
+    if (reads_weight_itself<Operand>(call, reinterpret_cast<std::uintptr_t>(w.data) % chunk_bytes == 0)) return w.data;
+  pack_weight(on, call, packed);
   return packed;
+}
+
+/// As many launches as the phases take.
+template <Arithmetic A, class Program, class Launch>
+void each_launch(const ConvolutionBuffers<A>& b, Program& program, const Launch& launch) {
+  ProductPlan plan = b.plan;
+  for (int first = 0; first < b.plan.phases; first += PhaseTable::capacity) {
+    plan.phases = std::min(b.plan.phases - first, PhaseTable::capacity);
+    program.phases = PhaseTable::of(b.window, first);
+    launch(plan);
+  }
 }
 
 template <Arithmetic A, TileKind Kind, class Execution, class T>
 void run_convolution(const Execution& on, const Call<T>& call, const ConvolutionBuffers<A>& b,
                      const typename OperandOf<A>::type* weight) {
   using Tile = typename TileOf<A, Major::k, Kind>::type;
-  const bool finish = b.plan.splits > 1 || b.slow_activation;
   ConvolutionProgram<Tile, Kind != TileKind::general, T> program{
       .input = call.input[0],
       .weight = weight,
       .weight_pitch = b.weight_pitch,
       .kernel = b.window.kernel(),
       .phases = {},
-      .output = call.output,
-      .whole_output = in_chunks(call.output),
-      .bias = held_as<float>(call.input[2]).data,
-      .activation = QuickActivation(*call.node),
-      .partial = finish ? b.partial : nullptr,
-      .partial_pitch = b.partial_pitch,
+      .to = b.target(call),
       .steps_per_split = b.plan.steps_per_split,
       .column_tiles = b.plan.column_tiles,
   };
-  ProductPlan plan = b.plan;
-  for (int first = 0; first < b.plan.phases; first += PhaseTable::capacity) {
-    plan.phases = std::min(b.plan.phases - first, PhaseTable::capacity);
-    program.phases = PhaseTable::of(b.window, first);
-    run_tiles(on, "convolution", plan, program);
-  }
+  each_launch(b, program, [&](const ProductPlan& plan) { run_tiles(on, "convolution", plan, program); });
+}
+
+/// The same with operands that come in boxes.
+template <TileKind Kind, class Execution>
+void run_box_convolution(const Execution& on, const Call<bf16>& call, const ConvolutionBuffers<Arithmetic::bf16>& b,
+                         const bf16* weight) {
+  using Tile = typename TileOf<Arithmetic::bf16, Major::k, Kind>::type;
+  const Tensor<bf16>& x = call.input[0];
+  BoxConvolutionProgram<Tile, bf16> program{
+      .input = tensor_map(on, boxes_of(x, b.tiling)),
+      .weight = tensor_map(on, boxes_of_weight(weight, b.window.taps(), x.shape.channels, b.weight_pitch)),
+      .tiling = b.tiling,
+      .batch = x.batch,
+      .channels = x.shape.channels,
+      .kernel = b.window.kernel(),
+      .phases = {},
+      .to = b.target(call),
+      .steps_per_split = b.plan.steps_per_split,
+      .column_tiles = b.plan.column_tiles,
+  };
+  each_launch(b, program, [&](const ProductPlan& plan) { run_boxes(on, "convolution", plan, program); });
 }
 
 }  // namespace detail
@@ -207,79 +249,37 @@ template <Arithmetic A, class Execution, class T>
 void convolution(const Execution& on, const Call<T>& call) {
   static_assert(std::is_same_v<T, typename OperandOf<A>::type>);
   Workspace workspace(call.scratch.data());
-  const ConvolutionBuffers<A> b(call, workspace, has_warpgroup_products(on));
-  const auto* weight = detail::packed_weight(on, call, b.packed, b.weight_pitch);
-  detail::with_kind<A>(b.plan.kind, [&]<TileKind kind>() { detail::run_convolution<A, kind>(on, call, b, weight); });
-  if (b.plan.splits == 1 && !b.slow_activation) return;
+  const ConvolutionBuffers<A> b(call, workspace, has_warpgroup_products(on), has_box_copies(on));
+  const auto* weight = detail::packed_weight(on, call, b.packed);
+  detail::with_kind<A>(b.plan.kind, [&]<TileKind kind>() {
+    if constexpr (kind >= TileKind::warpgroup_large)
+      if (b.tiling.boxes() > 0) return detail::run_box_convolution<kind>(on, call, b, weight);
+    detail::run_convolution<A, kind>(on, call, b, weight);
+  });
+  if (!b.finishes()) return;
   on.each("finish_convolution", rows_of(call.output) * call.output.shape.channels,
           bodies::FinishConvolution<T>{b.partial, b.partial_pitch, b.plan.splits, b.split_size,
                                        held_as<float>(call.input[2]).data, ActivationOf(*call.node), call.output});
 }
 
+/// Bytes of a weight that pack_weight() packs when parameters change; 0: products read it as it lies. `aligned`: it
+/// begins at a multiple of 16 bytes.
+template <Arithmetic A, class T>
+std::size_t packed_weight_bytes(const Call<T>& call, bool aligned) {
+  using Operand = typename OperandOf<A>::type;
+  if (detail::reads_weight_itself<Operand>(call, aligned)) return 0;
+  return static_cast<std::size_t>(detail::packed_weight_size<Operand>(call)) * sizeof(Operand);
+}
+
+/// Packs the weight of a convolution for later runs, which find it in Execution::packed.
+template <Arithmetic A, class Execution, class T>
+void pack_weight(const Execution& on, const Call<T>& call, std::byte* to) {
+  detail::pack_weight(on, call, reinterpret_cast<typename OperandOf<A>::type*>(to));
+}
+
 template <Arithmetic A, class T>
 std::size_t convolution_scratch_bytes(const Call<T>& call) {
   return bytes_for<ConvolutionBuffers<A>>(call);
-}
-
-/// Working memory of a weight gradient, and how it is computed.
-template <Arithmetic A>
-struct WeightGradientBuffers {
-  template <class T>
-  WeightGradientBuffers(const Call<T>& call, Workspace& w, bool warpgroups = false)
-      : window(window_geometry(call.node->window, call.input[0].shape.extent(), call.input[1].shape.extent(), false)),
-        rows(window.taps() * call.input[0].shape.channels),
-        partial_pitch(round_up(call.input[1].shape.channels, 4)),
-        split_size(std::int64_t{rows} * partial_pitch) {
-    constexpr int vector = ConvolutionBuffers<A>::vector;
-    const ProductSize size{rows, call.input[1].shape.channels, static_cast<int>(rows_of(call.input[1]))};
-    const bool whole = detail::in_chunks(call.input[0]) && detail::in_chunks(call.input[1]);
-    plan = plan_product(size, {vector, whole, warpgroups && A == Arithmetic::bf16});
-    partial = w.take<float>(detail::most_partials(size, vector, split_size, true));
-  }
-
-  WindowGeometry window;
-  int rows, partial_pitch;
-  std::int64_t split_size;
-  ProductPlan plan;
-  float* partial;
-};
-
-namespace detail {
-
-template <Arithmetic A, TileKind Kind, class Execution, class T>
-void run_weight_gradient(const Execution& on, const Call<T>& call, const WeightGradientBuffers<A>& b) {
-  using Tile = typename TileOf<A, Major::mn, Kind>::type;
-  const WeightGradientProgram<Tile, Kind != TileKind::general> program{
-      .large = call.input[0],
-      .small = call.input[1],
-      .walk = walk_phase(b.window, 0),
-      .partial = b.partial,
-      .partial_pitch = b.partial_pitch,
-      .steps_per_split = b.plan.steps_per_split,
-      .column_tiles = b.plan.column_tiles,
-  };
-  run_tiles(on, "convolution_weight_gradient", b.plan, program);
-}
-
-}  // namespace detail
-
-/// Op::convolution_weight_gradient. The gradient is float, whatever T is.
-template <Arithmetic A, class Execution, class T>
-void convolution_weight_gradient(const Execution& on, const Call<T>& call) {
-  static_assert(std::is_same_v<T, typename OperandOf<A>::type>);
-  Workspace workspace(call.scratch.data());
-  const WeightGradientBuffers<A> b(call, workspace, has_warpgroup_products(on));
-  detail::with_kind<A>(b.plan.kind, [&]<TileKind kind>() { detail::run_weight_gradient<A, kind>(on, call, b); });
-  const int small = call.input[1].shape.channels;
-  on.each("finish_weight_gradient", std::int64_t{b.rows} * small,
-          bodies::FinishWeightGradient{b.partial, b.partial_pitch, b.plan.splits, b.split_size,
-                                       call.input[0].shape.channels, small, held_as<float>(call.output).data,
-                                       call.node->swap_channels, call.node->accumulate});
-}
-
-template <Arithmetic A, class T>
-std::size_t convolution_weight_gradient_scratch_bytes(const Call<T>& call) {
-  return bytes_for<WeightGradientBuffers<A>>(call);
 }
 
 }  // namespace ulna::cuda

@@ -14,6 +14,14 @@ namespace ulna::cuda {
 
 namespace detail {
 
+/// Whether every pixel's channels can be copied in whole chunks of 16 bytes.
+template <class T>
+bool in_chunks(const Tensor<T>& x) {
+  constexpr int vector = chunk_bytes / static_cast<int>(sizeof(T));
+  return x.shape.channels % vector == 0 && x.pixel_stride % vector == 0 &&
+         reinterpret_cast<std::uintptr_t>(x.data) % chunk_bytes == 0;
+}
+
 /// Fills a chunk of shared memory with next(), next(), ...
 template <class Tile, class Block, class Next>
 ULNA_HOST_DEVICE void gather_chunk(Block& block, int thread, int offset, const Next& next) {

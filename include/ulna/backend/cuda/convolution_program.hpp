@@ -16,8 +16,53 @@ struct BlockIndex {
   int split = 0;  ///< of the summed axis
 };
 
+/// Where the sums of a convolution go, and what happens to them on the way.
+template <class Out>
+struct ConvolutionTarget {
+  Tensor<Out> output;
+  bool whole_output;
+  const float* bias;
+  QuickActivation activation;
+  float* partial;  ///< if any, each split's sums go here as they are, [split][pixel][partial_pitch]
+  int partial_pitch;
+
+  template <class Tile, class Block, class PerThreadSums>
+  ULNA_HOST_DEVICE void add_bias(Block& block, PerThreadSums& sums, int first_column) const {
+    if (bias == nullptr || partial != nullptr) return;
+    const int columns = output.shape.channels;
+    block.each([&](int t) {
+      ProductOf<Tile>::type::each_pair(t, sums[t], [&](int, int column, float& x0, float& x1) {
+        const int c = first_column + column;
+        if (c < columns) x0 += bias[c];
+        if (c + 1 < columns) x1 += bias[c + 1];
+      });
+    });
+  }
+
+  /// pixel_of(row): of the batch; negative: none.
+  template <class Tile, class Block, class PerThreadSums, class PixelOf>
+  ULNA_HOST_DEVICE void store(Block& block, PerThreadSums& sums, int first_column, int split,
+                              const PixelOf& pixel_of) const {
+    const int columns = output.shape.channels;
+    if (partial != nullptr) {
+      const std::ptrdiff_t before = std::ptrdiff_t{split} * output.batch * output.pixels();
+      const StoreTarget<float> to{partial, first_column, columns, true, {}};
+      store_sums<Tile>(block, sums, to, [&](int row) {
+        const std::ptrdiff_t pixel = pixel_of(row);
+        return pixel < 0 ? pixel : (before + pixel) * partial_pitch;
+      });
+    } else {
+      const StoreTarget<Out> to{output.data, first_column, columns, whole_output, activation};
+      store_sums<Tile>(block, sums, to, [&](int row) {
+        const std::ptrdiff_t pixel = pixel_of(row);
+        return pixel < 0 ? pixel : pixel * output.pixel_stride;
+      });
+    }
+  }
+};
+
 /// A convolution or its adjoint: rows are the output pixels of a phase, columns the output channels, terms (tap,
-/// channel). With `partial`, each split's sums go there as they are, [split][pixel][partial_pitch].
+/// channel).
 template <class Tile_, bool Whole, class Out>
 struct ConvolutionProgram {
   using Tile = Tile_;
@@ -31,12 +76,7 @@ struct ConvolutionProgram {
   int weight_pitch;
   Extent kernel;
   PhaseTable phases;
-  Tensor<Out> output;
-  bool whole_output;
-  const float* bias;
-  QuickActivation activation;
-  float* partial;
-  int partial_pitch;
+  ConvolutionTarget<Out> to;
   int steps_per_split;
   int column_tiles;
 
@@ -48,7 +88,6 @@ struct ConvolutionProgram {
     const int first_column = index.tile % column_tiles * Tile::columns;
     if (first_row >= rows) return;  // the first phase may have more pixels than this one
     const int channels = input.shape.channels;
-    const int columns = output.shape.channels;
     const SplitRange range(ceil_div(w.taps() * channels, Tile::depth), steps_per_split, index.split);
 
     typename Block::template PerThread<GatherRows<Tile, Whole>> a;
@@ -58,42 +97,18 @@ struct ConvolutionProgram {
       a[t].begin(input, w, first_row, rows, range.begin * Tile::depth, t);
       b[t].begin(first_column, range.begin * Tile::depth, t);
     });
-    const auto add_bias = [&] {
-      if (bias == nullptr || partial != nullptr) return;
-      block.each([&](int t) {
-        Product::each_pair(t, sums[t], [&](int, int column, float& x0, float& x1) {
-          const int c = first_column + column;
-          if (c < columns) x0 += bias[c];
-          if (c + 1 < columns) x1 += bias[c + 1];
-        });
-      });
-    };
     // Before the products, registers are free. But those of warpgroups want their sums for themselves.
-    if constexpr (!Tile::warpgroups) add_bias();
+    if constexpr (!Tile::warpgroups) to.template add_bias<Tile>(block, sums, first_column);
     sum_products<Tile>(block, sums, range.end - range.begin, [&](int t, int stage) {
       a[t].load(block, input, w, t, stage);
       b[t].load(block, weight, weight_pitch, channels, kernel, w, t, stage + Tile::ATile::bytes);
     });
-    if constexpr (Tile::warpgroups) add_bias();
-    const auto pixel_of = [&](int row) -> std::ptrdiff_t {
+    if constexpr (Tile::warpgroups) to.template add_bias<Tile>(block, sums, first_column);
+    to.template store<Tile>(block, sums, first_column, index.split, [&](int row) -> std::ptrdiff_t {
       if (first_row + row >= rows) return -1;
       const PixelPosition q(first_row + row, w.z.count, w.y.count, w.x.count);
-      return q.n * output.pixels() + output_index(output.shape, w, q);
-    };
-    if (partial != nullptr) {
-      const std::ptrdiff_t before = std::ptrdiff_t{index.split} * output.batch * output.pixels();
-      const StoreTarget<float> to{partial, first_column, columns, true, {}};
-      store_sums<Tile>(block, sums, to, [&](int row) {
-        const std::ptrdiff_t pixel = pixel_of(row);
-        return pixel < 0 ? pixel : (before + pixel) * partial_pitch;
-      });
-    } else {
-      const StoreTarget<Out> to{output.data, first_column, columns, whole_output, activation};
-      store_sums<Tile>(block, sums, to, [&](int row) {
-        const std::ptrdiff_t pixel = pixel_of(row);
-        return pixel < 0 ? pixel : pixel * output.pixel_stride;
-      });
-    }
+      return q.n * to.output.pixels() + output_index(to.output.shape, w, q);
+    });
   }
 };
 

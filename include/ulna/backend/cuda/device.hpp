@@ -7,6 +7,7 @@
 
 #include "ulna/backend/backend.hpp"
 #include "ulna/backend/cuda/convolution.hpp"
+#include "ulna/backend/cuda/convolution_weight_gradient.hpp"
 #include "ulna/backend/cuda/ops.hpp"
 #include "ulna/backend/cuda/platform.hpp"
 #include "ulna/bf16.hpp"
@@ -61,7 +62,7 @@ class BasicDevice {
     else if constexpr (op == Op::convolution_weight_gradient)
       return &convolution_weight_gradient<products, Execution, T>;
     else
-      return launcher<op, Execution, T>();
+      return launcher<op, Execution, T, products>();
   }
 
   template <Op op>
@@ -72,6 +73,14 @@ class BasicDevice {
       return convolution_weight_gradient_scratch_bytes<products>(call);
     else
       return cuda::scratch_bytes<op>(call);
+  }
+
+  /// Of the weight of a convolution: see cuda::packed_weight_bytes().
+  static std::size_t packed_weight_bytes(const Call<T>& call, bool aligned) {
+    return cuda::packed_weight_bytes<products>(call, aligned);
+  }
+  static void pack_weight(const Execution& on, const Call<T>& call, std::byte* to) {
+    cuda::pack_weight<products>(on, call, to);
   }
 
  private:

@@ -2,12 +2,15 @@
 // A planned graph in the memory of a device: one arena, staging on the host, and its nodes enqueued in order.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <string>
 
 #include "ulna/backend/cuda/device.hpp"
 #include "ulna/backend/cuda/error.hpp"
+#include "ulna/backend/cuda/packed_weights.hpp"
 #include "ulna/runtime/binding.hpp"
 
 namespace ulna::cuda {
@@ -57,15 +60,18 @@ class DeviceGraph {
     platform_.copy(binding_.memory().staging, staging_.data(), Bound::staging_size(batch()) * sizeof(Master));
   }
 
-  /// Enqueues the nodes that are evaluated when parameters change, or all others. `run`: in memory of the device.
+  /// Enqueues the nodes that are evaluated when parameters change, and the packing of weights; or all other nodes.
+  /// `run`: in memory of the device.
   void enqueue(bool once, const RunState* run) const {
-    const auto on = platform_.execution(run);
+    auto on = platform_.execution(run);
+    std::byte* const packed = memory_.data() + parts_.packed;
     binding_.for_each_node(once, [&](auto kernel, const Call<Element>& call) {
-      try {
-        kernel(on, call);
-      } catch (const Error& e) {
-        throw Error(path_of(C.graph, call.node->scope) + ", " + name_of(call.node->op) + ": " + e.what());
-      }
+      on.packed = parts_.weights.of(call, packed);
+      named(call, [&] { kernel(on, call); });
+    });
+    if (!once) return;
+    binding_.for_each_node(false, [&](auto, const Call<Element>& call) {
+      if (parts_.weights.packs(call)) named(call, [&] { B::pack_weight(on, call, parts_.weights.of(call, packed)); });
     });
   }
 
@@ -100,9 +106,11 @@ class DeviceGraph {
       persistent = take(Bound::persistent_size * sizeof(Master));
       staging = take(Bound::staging_size(batch) * sizeof(Master));
       master_arena = take(Bound::master_arena_size(batch) * sizeof(Master));
-      scratch = take(Bound().scratch_bytes(batch, 1));
+      packed = take(weights.bytes());
+      scratch = take(Bound().scratch_bytes(batch < countable_batch ? batch : countable_batch, 1));
     }
-    std::size_t arena, persistent, staging, master_arena, scratch;
+    PackedWeights<Planned, B> weights;
+    std::size_t arena, persistent, staging, master_arena, packed, scratch;
     std::size_t bytes = 0;
 
    private:
@@ -112,6 +120,22 @@ class DeviceGraph {
       return at;
     }
   };
+
+  /// Does a node's work; what it throws names the node.
+  static void named(const Call<Element>& call, const auto& work) {
+    try {
+      work();
+    } catch (const Error& e) {
+      throw Error(path_of(C.graph, call.node->scope) + ", " + name_of(call.node->op) + ": " + e.what());
+    }
+  }
+
+  /// Kernels count a batch's pixels in int. Larger batches never fit, but what they need is said.
+  static constexpr int countable_batch = [] {
+    std::int64_t most = 1;
+    for (const Node& n : C.graph.nodes) most = std::max(most, std::int64_t{n.shape.pixels()});
+    return static_cast<int>(std::max<std::int64_t>(std::numeric_limits<int>::max() / most, 1));
+  }();
 
   static constexpr std::size_t element_bytes(int id) {
     return is_activation(C.graph, id) ? sizeof(Element) : sizeof(Master);

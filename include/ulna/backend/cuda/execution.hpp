@@ -42,6 +42,7 @@ struct NoState {};
 /// differs has a race.
 struct HostExecution {
   const RunState* run = nullptr;
+  const std::byte* packed = nullptr;  ///< as DeviceExecution has it
   bool backwards = false;
 
   template <class Body>

@@ -45,7 +45,9 @@ class Executor<Planned, cuda::BasicDevice<T, A, Platform>> {
   void run_once() {
     platform_.copy(parameters_.data(), host_.parameters, parameter_count * sizeof(Master));
     platform_.copy(state_.data(), host_.state, state_count * sizeof(Master));
-    graph_.enqueue(true, run_.data());
+    // recorded, since only recording and replaying make the device the current one; rarely, so that nothing is kept
+    const auto once = platform_.record([this] { graph_.enqueue(true, run_.data()); });
+    platform_.replay(once);
     platform_.wait();
   }
 

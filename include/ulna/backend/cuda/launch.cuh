@@ -37,7 +37,8 @@ __global__ void __launch_bounds__(most_threads, resident_blocks) blocks_kernel(c
 /// Enqueues kernels in the context's stream.
 struct DeviceExecution {
   const KernelContext& context;
-  const RunState* run = nullptr;  ///< in device memory
+  const RunState* run = nullptr;      ///< in device memory
+  const std::byte* packed = nullptr;  ///< the weight of the next node, in device memory, where it was packed before
 
   explicit DeviceExecution(const KernelContext& c) : context(c) {}
 

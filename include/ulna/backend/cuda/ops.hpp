@@ -18,8 +18,8 @@ constexpr bool is_convolution(Op op) {
   return op == Op::convolution || op == Op::transposed_convolution || op == Op::convolution_weight_gradient;
 }
 
-/// How an Execution does an op; null for leaves and slices, which never run.
-template <Op op, class Execution, class T>
+/// How an Execution does an op; null for leaves and slices, which never run. A: how attention multiplies.
+template <Op op, class Execution, class T, Arithmetic A = Arithmetic::exact>
 constexpr auto launcher() -> void (*)(const Execution&, const Call<T>&) {
   // clang-format off
   if constexpr (op == Op::bias_gradient) return &bias_gradient<Execution, T>;
@@ -57,8 +57,8 @@ constexpr auto launcher() -> void (*)(const Execution&, const Call<T>&) {
   else if constexpr (op == Op::channel_dot) return &channel_dot<Execution, T>;
   else if constexpr (op == Op::add_embedding) return &add_embedding<Execution, T>;
   else if constexpr (op == Op::embedding_gradient) return &embedding_gradient<Execution, T>;
-  else if constexpr (op == Op::attention) return &attention<Execution, T>;
-  else if constexpr (op == Op::attention_gradient) return &attention_gradient<Execution, T>;
+  else if constexpr (op == Op::attention) return &attention<A, Execution, T>;
+  else if constexpr (op == Op::attention_gradient) return &attention_gradient<A, Execution, T>;
   else if constexpr (op == Op::concat) return &concat<Execution, T>;
   else if constexpr (op == Op::crop) return &crop<Execution, T>;
   else if constexpr (op == Op::pad) return &pad<Execution, T>;

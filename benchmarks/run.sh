@@ -9,9 +9,9 @@
 set -euo pipefail
 root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 source "$root/cmake/bootstrap.sh"
-export BUILD_DIR=${BUILD_DIR:-$root/build/benchmarks}
+BUILD_DIR=$(realpath -m -- "${BUILD_DIR:-$root/build/benchmarks}")
 JOBS=$(ulna_jobs)
-export JOBS
+export BUILD_DIR JOBS PYTHONPYCACHEPREFIX=$BUILD_DIR/pycache
 
 asks() { # whether the command line has that word
   local word

@@ -142,11 +142,11 @@ class Run:
             raise SystemExit(f"weights, images and results to agree with could not be made: {words}")
         for framework in FORMATS:
             wanting = [c for c in self.comparisons if framework in self.settings(c)]
-            for network in dict.fromkeys(c.network for c in wanting):
-                say(f"exporting {network} for {framework}")
-                if words := self.prepared(framework, self.data, network):
+            for model in dict.fromkeys((c.network, c.batch) for c in wanting):
+                say(f"exporting {model[0]} for {framework}")
+                if words := self.prepared(framework, self.data, model[0], str(model[1])):
                     for comparison in wanting:
-                        if comparison.network == network:
+                        if model == (comparison.network, comparison.batch):
                             comparison.failures[framework] = f"its model could not be made: {words}"
 
     def prepared(self, *words):

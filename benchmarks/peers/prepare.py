@@ -3,7 +3,7 @@
 """What every side of a comparison is given: weights, images and labels, and the results to agree with.
 
   prepare.py data DEVICE FOLDER NETWORK:MODE:BATCH...
-  prepare.py onnxruntime|openvino FOLDER NETWORK
+  prepare.py onnxruntime|openvino FOLDER NETWORK BATCH
 
 data: for each network FOLDER/NETWORK/weights.safetensors (Ulna's names), batch_BATCH.safetensors, and
 MODE_BATCH.safetensors from PyTorch in float without tensor cores. Otherwise the model in the format which that framework
@@ -57,15 +57,17 @@ def make_reference(name, mode, batch, device, folder, path):
                           results=path, threads=speed.available_threads(), device=device)).close()
 
 
-def make_onnx(network, folder, path):
+def make_onnx(network, batch, folder, path):
     model = speed.load_model(network, folder).eval()
-    torch.onnx.export(model, (torch.zeros(1, *network.image),), path, input_names=["images"], output_names=["logits"])
+    images = torch.zeros(batch, *network.image)
+    torch.onnx.export(model, (images,), path, input_names=["images"], output_names=["logits"])
 
 
-def make_openvino(network, folder, path):
+def make_openvino(network, batch, folder, path):
     import openvino
-    make_missing(f"{folder}/model.onnx", lambda onnx: make_onnx(network, folder, onnx))
-    openvino.save_model(openvino.convert_model(f"{folder}/model.onnx"), path, compress_to_fp16=False)
+    onnx = f"{folder}/onnxruntime_{batch}.onnx"
+    make_missing(onnx, lambda path: make_onnx(network, batch, folder, path))
+    openvino.save_model(openvino.convert_model(onnx), path, compress_to_fp16=False)
 
 
 def make_missing(path, make):
@@ -89,12 +91,10 @@ def main():
         for name, mode, batch in (case.split(":") for case in cases):
             make_data(device, root, name, mode, int(batch))
         return
-    root, name = arguments
+    root, name, batch = arguments
     network, folder = networks.NETWORKS[name], f"{root}/{name}"
-    if what == "onnxruntime":
-        make_missing(f"{folder}/model.onnx", lambda path: make_onnx(network, folder, path))
-    elif what == "openvino":
-        make_missing(f"{folder}/openvino.xml", lambda path: make_openvino(network, folder, path))
+    make, ending = {"onnxruntime": (make_onnx, "onnx"), "openvino": (make_openvino, "xml")}[what]
+    make_missing(f"{folder}/{what}_{batch}.{ending}", lambda path: make(network, int(batch), folder, path))
 
 
 if __name__ == "__main__":

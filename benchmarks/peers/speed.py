@@ -218,7 +218,8 @@ class OnnxRuntime:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
         options.intra_op_num_threads = job.threads
         options.inter_op_num_threads = 1
-        self.session = onnxruntime.InferenceSession(f"{job.folder}/model.onnx", options, providers=["CPUExecutionProvider"])
+        model = f"{job.folder}/onnxruntime_{job.batch}.onnx"
+        self.session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         self.images, _ = batch_of(job)
 
     def iterate(self):
@@ -240,7 +241,8 @@ class OpenVino(OnnxRuntime):
         import openvino
         hints = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": job.threads,
                  "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[job.precision]}
-        self.request = openvino.Core().compile_model(f"{job.folder}/openvino.xml", "CPU", hints).create_infer_request()
+        model = f"{job.folder}/openvino_{job.batch}.xml"
+        self.request = openvino.Core().compile_model(model, "CPU", hints).create_infer_request()
         self.images, _ = batch_of(job)
 
     def iterate(self):
@@ -289,7 +291,8 @@ def main():
             milliseconds = 1e3 * (time.perf_counter() - begin)
             most = max(most, allocations() - before) if before >= 0 else -1
             print(milliseconds, file=answers, flush=True)
-        print(json.dumps({"peak_rss_mb": peak_rss_mb(), "allocations": most, **worker.facts()}), file=answers, flush=True)
+        facts = {"peak_rss_mb": peak_rss_mb(), "allocations": most, **worker.facts()}
+        print(json.dumps(facts), file=answers, flush=True)
         worker.close()
 
 

@@ -322,3 +322,5 @@ void run_tiles(const EmulatedExecution& on, const char* name, const ProductPlan&
 }
 
 }  // namespace ulna::cuda
+
+#include "box_emulator.hpp"  // convolutions on tensor cores may ask for boxes

@@ -273,7 +273,7 @@ class Run:
     def execute(self):
         self.build()
         if self.arguments.build_only:
-            return print(f"built in {self.programs}")
+            return print(f"built in {self.programs}\n", *report.program_table(self.record()), sep="\n")
         self.prepare()
         if self.device == "cuda":
             try:

@@ -37,8 +37,12 @@ class Process:
     def __init__(self, command, environment, log):
         self.log = log
         self.began = time.perf_counter()
-        self.child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=open(log, "w"), text=True,
-                                      bufsize=1, env={**os.environ, **environment})
+        try:
+            with open(log, "w") as errors:
+                self.child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors,
+                                              text=True, bufsize=1, env={**os.environ, **environment})
+        except OSError as error:
+            raise Failure(str(error)) from None
 
     def answer(self, seconds):
         readable, _, _ = select.select([self.child.stdout], [], [], max(seconds, 1))

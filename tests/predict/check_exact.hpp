@@ -56,17 +56,18 @@ void check_exact(B backend = {}) {
   static_assert(whole_height > TileHeight || whole_width > TileWidth, "this would compare a tile with itself");
 
   using T = typename B::Element;
-  Model<Tile, T> model{Seed{21}};
+  using M = MasterOf<B>;
+  Model<Tile, M> model{Seed{21}};
   Random random(Seed{22});
-  for (T& v : model.mutable_parameters()) v += static_cast<T>(0.05f * random.normal());
+  for (M& v : model.mutable_parameters()) v += static_cast<M>(0.05f * random.normal());
   for (const Parameter& p : model.graph().parameters)
     if (p.kind == ParameterKind::running_variance)
-      for (T& v : model.mutable_values(p)) v = static_cast<T>(random.uniform(0.5f, 2.0f));
+      for (M& v : model.mutable_values(p)) v = static_cast<M>(random.uniform(0.5f, 2.0f));
   const ImageArray image = random_image(Height, Width, Channels);
 
   Segmenter<Tile, B> segmenter{model, {.small_image = SmallImage::mirror}, backend};
   const ProbabilityArray tiled = segmenter.logits({image.data(), 1, Height, Width, Channels});
-  Predictor<Whole, B> predictor{model, 1, backend};
+  Predictor<Whole, TileBackend<B>> predictor{model, 1, TileBackend<B>(backend)};
   const std::vector<float> input = extended(image, border_y, border_x, whole_height, whole_width);
   const Tensor<T> whole = predictor.predict({input.data(), 1, whole_height, whole_width, Channels});
 

@@ -98,7 +98,7 @@ class Segmenter {
 
   template <class ModelType>
   explicit Segmenter(ModelType& model, SegmentOptions options = {}, B backend = {})
-      : options_(options), predictor_(model, 1, std::move(backend)) {}
+      : options_(options), predictor_(model, 1, TileBackend<B>(std::move(backend))) {}
 
   /// Probability of each class at each pixel, (height, width, classes); one class: of the foreground, (height, width,
   /// 1). `image`: (1, height, width, channels). Throws DataError for wrong channels, non-finite pixels, small images.
@@ -123,7 +123,8 @@ class Segmenter {
   /// The most probable class of each pixel.
   LabelArray labels(const ImagesView& image) { return detail::labels_of(probabilities(image)); }
 
-  /// Logits of the whole image, (height, width, classes): the same bits as those of a program as large as the image.
+  /// Logits of the whole image, (height, width, classes): the same bits as those of a program as large as the image on
+  /// TileBackend<B>.
   ProbabilityArray logits(const ImagesView& image) {
     detail::require_image(image, P::input_shape.channels, tile_height, tile_width, options_.small_image);
     return tiled(image, [](const Element* from, int classes, float* to) {
@@ -228,7 +229,7 @@ class Segmenter {
   }
 
   SegmentOptions options_;
-  Predictor<P, B> predictor_;
+  Predictor<P, TileBackend<B>> predictor_;
   ImageArray tile_ =
       ImageArray::from_shape({static_cast<std::size_t>(tile_height), static_cast<std::size_t>(tile_width),
                               static_cast<std::size_t>(P::input_shape.channels)});

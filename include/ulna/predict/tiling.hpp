@@ -70,6 +70,22 @@ struct FootprintOf<B> {
 };
 }  // namespace detail
 
+namespace detail {
+template <class B>
+struct TileBackendOf {
+  using type = B;
+};
+template <class B>
+requires requires { typename B::Tiles; }
+struct TileBackendOf<B> {
+  using type = typename B::Tiles;
+};
+}  // namespace detail
+
+/// What computes tiles on backend B: B itself, or what it states where its own bits depend on the extent of a map.
+template <class B>
+using TileBackend = typename detail::TileBackendOf<B>::type;
+
 /// What exact tiles of program P need on backend B.
 template <class P, class B>
 struct Tiling {

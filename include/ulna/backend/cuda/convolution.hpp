@@ -122,7 +122,7 @@ struct ConvolutionBuffers {
   static constexpr int vector = chunk_bytes / static_cast<int>(sizeof(Operand));
 
   template <class T>
-  ConvolutionBuffers(const Call<T>& call, Workspace& w, bool warpgroups = false, bool boxes = false)
+  ConvolutionBuffers(const Call<T>& call, Workspace& w, bool warpgroups = false, bool boxes = false, bool split = true)
       : window(window_geometry(call.node->window, call.input[0].shape.extent(), call.output.shape.extent(),
                                call.node->op == Op::transposed_convolution)),
         slow_activation(!QuickActivation::covers(call.node->activation)) {
@@ -131,10 +131,10 @@ struct ConvolutionBuffers {
     const ProductSize size{call.output.batch * most_pixels(window), outputs, most_taps(window) * channels,
                            window.phases()};
     const bool whole = detail::in_chunks(call.input[0]);
-    plan = plan_product(size, {vector, whole, warpgroups && A == Arithmetic::bf16});
+    plan = plan_product(size, {vector, whole, warpgroups && A == Arithmetic::bf16, split});
     BoxPlan in_boxes;
     if constexpr (A == Arithmetic::bf16) in_boxes = plan_boxes(window, call.output.batch, channels, outputs);
-    if (whole && boxes && in_boxes.pays) {
+    if (whole && boxes && split && in_boxes.pays) {
       plan = in_boxes.product;
       tiling = in_boxes.tiling;
     }
@@ -244,12 +244,13 @@ void run_box_convolution(const Execution& on, const Call<bf16>& call, const Conv
 
 }  // namespace detail
 
-/// Op::convolution and Op::transposed_convolution. Parameters are float, whatever T is.
-template <Arithmetic A, class Execution, class T>
+/// Op::convolution and Op::transposed_convolution. Parameters are float, whatever T is. Without Split an output's bits
+/// depend on its window alone.
+template <Arithmetic A, class Execution, class T, bool Split = true>
 void convolution(const Execution& on, const Call<T>& call) {
   static_assert(std::is_same_v<T, typename OperandOf<A>::type>);
   Workspace workspace(call.scratch.data());
-  const ConvolutionBuffers<A> b(call, workspace, has_warpgroup_products(on), has_box_copies(on));
+  const ConvolutionBuffers<A> b(call, workspace, has_warpgroup_products(on), has_box_copies(on), Split);
   const auto* weight = detail::packed_weight(on, call, b.packed);
   detail::with_kind<A>(b.plan.kind, [&]<TileKind kind>() {
     if constexpr (kind >= TileKind::warpgroup_large)

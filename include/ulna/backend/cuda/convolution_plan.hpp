@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Which tiles a product is cut into, and into how many parts its sums are split: functions of the shape, the strides
-// and whether the device multiplies by warpgroups. How many multiprocessors it has changes no result.
+// and whether the device multiplies by warpgroups. How many multiprocessors it has changes no result. How many pixels
+// there are does, where sums are split, or come in boxes (convolution_box.hpp).
 #pragma once
 
 #include <algorithm>
@@ -65,6 +66,7 @@ struct ProductMeans {
   int vector = 8;           ///< elements of a chunk
   bool whole = true;        ///< chunks can be copied in one piece
   bool warpgroups = false;  ///< the device multiplies by warpgroups
+  bool split = true;        ///< sums may be split
 };
 
 /// How a product is cut.
@@ -127,7 +129,7 @@ constexpr ProductPlan plan_product(const ProductSize& size, const ProductMeans& 
   // two blocks of warps hide each other's waiting; products of warpgroups wait for nothing
   const int wave = plan.kind >= TileKind::warpgroup_large ? enough_blocks : 2 * enough_blocks;
   const int wanted = blocks >= enough_blocks ? 1 : ceil_div(wave, blocks);
-  const int splits = std::clamp(wanted, 1, std::max(size.terms / least_split, 1));
+  const int splits = means.split ? std::clamp(wanted, 1, std::max(size.terms / least_split, 1)) : 1;
   plan.steps_per_split = std::max(ceil_div(steps, splits), 1);
   plan.splits = std::max(ceil_div(steps, plan.steps_per_split), 1);
   return plan;

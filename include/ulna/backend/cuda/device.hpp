@@ -21,6 +21,10 @@ namespace arithmetic {
 struct Exact {};
 /// On tensor cores: factors are rounded to 11 significant bits, sums are float.
 struct Tf32 {};
+/// A, each sum in one piece: slower where pixels are few, but a pixel's bits do not depend on how many there are. So
+/// are tiles computed that must equal the whole image.
+template <class A>
+struct Unsplit : A {};
 
 }  // namespace arithmetic
 
@@ -29,8 +33,17 @@ namespace detail {
 template <class T, class A>
 constexpr Arithmetic products_of() {
   if constexpr (std::is_same_v<T, bf16>) return Arithmetic::bf16;
-  return std::is_same_v<A, arithmetic::Exact> ? Arithmetic::exact : Arithmetic::tf32;
+  return std::is_base_of_v<arithmetic::Exact, A> ? Arithmetic::exact : Arithmetic::tf32;
 }
+
+template <class A>
+struct UnsplitOf {
+  using type = arithmetic::Unsplit<A>;
+};
+template <class A>
+struct UnsplitOf<arithmetic::Unsplit<A>> {
+  using type = arithmetic::Unsplit<A>;
+};
 
 }  // namespace detail
 
@@ -46,11 +59,18 @@ class BasicDevice {
   using PlatformType = Platform;
   using Execution = typename Platform::Execution;
   using Launcher = void (*)(const Execution&, const Call<T>&);
+  /// The backend of tiles, the same device.
+  using Tiles = BasicDevice<T, typename detail::UnsplitOf<A>::type, Platform>;
 
   /// The first device.
   BasicDevice() : BasicDevice(0) {}
   /// Opens device `index`. Throws cuda::Error where there is no such device, or it cannot run this program.
   explicit BasicDevice(int index) : platform_(std::make_shared<Platform>(index)) {}
+
+  /// The same device.
+  template <class Other>
+  requires(!std::is_same_v<Other, A>) explicit BasicDevice(const BasicDevice<T, Other, Platform>& device)
+      : platform_(device.platform_) {}
 
   const Platform& platform() const { return *platform_; }
 
@@ -58,7 +78,7 @@ class BasicDevice {
   template <Op op>
   static constexpr Launcher kernel(const Node&) {
     if constexpr (op == Op::convolution || op == Op::transposed_convolution)
-      return &convolution<products, Execution, T>;
+      return &convolution<products, Execution, T, splits>;
     else if constexpr (op == Op::convolution_weight_gradient)
       return &convolution_weight_gradient<products, Execution, T>;
     else
@@ -84,7 +104,11 @@ class BasicDevice {
   }
 
  private:
+  template <class, class, class>
+  friend class BasicDevice;
+
   static constexpr Arithmetic products = detail::products_of<T, A>();
+  static constexpr bool splits = !std::is_same_v<A, typename detail::UnsplitOf<A>::type>;
 
   std::shared_ptr<const Platform> platform_;
 };

@@ -130,11 +130,12 @@ class DeviceGraph {
     }
   }
 
-  /// Kernels count a batch's pixels in int. Larger batches never fit, but what they need is said.
+  /// Kernels count a batch's pixels, and those of the tiles around them, in int. Larger batches never fit, but what
+  /// they need is said.
   static constexpr int countable_batch = [] {
     std::int64_t most = 1;
     for (const Node& n : C.graph.nodes) most = std::max(most, std::int64_t{n.shape.pixels()});
-    return static_cast<int>(std::max<std::int64_t>(std::numeric_limits<int>::max() / most, 1));
+    return static_cast<int>(std::max<std::int64_t>(std::numeric_limits<int>::max() / 4 / most, 1));
   }();
 
   static constexpr std::size_t element_bytes(int id) {

@@ -19,6 +19,9 @@ class Backward {
       wanted_.push_back(wanted);
       gradient_.push_back(-1);
       weight_.push_back(0.0f);
+      only_reader_.push_back(-1);
+      for (const int x : n.input)
+        if (x >= 0) only_reader_[x] = only_reader_[x] == -1 ? i : several;
     }
     for (int p = 0; p < b.graph.parameters.size(); ++p) met_.push_back(false);
   }
@@ -27,6 +30,9 @@ class Backward {
 
   constexpr bool wanted(int id) const { return id >= 0 && wanted_[id]; }
   constexpr Value gradient(int id) const { return {gradient_[id]}; }
+
+  /// The node of the forward pass that alone reads value `id`, or -1 when there are none or several.
+  constexpr int only_reader(int id) const { return only_reader_[id] == several ? -1 : only_reader_[id]; }
 
   /// d loss / d (value `id`) gains a term.
   constexpr void contribute(int id, Value term) {
@@ -73,10 +79,13 @@ class Backward {
   constexpr int forward_size() const { return forward_; }
 
  private:
+  static constexpr int several = -2;
+
   int forward_;
   int scope_ = 0;
   FixedVector<bool, node_capacity> wanted_{};
   FixedVector<int, node_capacity> gradient_{};
+  FixedVector<int, node_capacity> only_reader_{};
   FixedVector<float, node_capacity> weight_{};
   FixedVector<bool, parameter_capacity> met_{};
 };

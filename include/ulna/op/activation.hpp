@@ -18,10 +18,20 @@ constexpr Value activation(Builder& b, Value x, Activation kind, float slope = 0
   return b.append(node);
 }
 
+/// What the gradient of node `n`'s activation is a function of. Where only dropout reads the output of a ReLU, plain or
+/// leaky, dropout's own output serves as well, and the other need not be kept: where nothing was dropped it has the
+/// same sign, and where something was dropped the gradient is 0 in any case.
+constexpr int activation_witness(const Backward& d, const Node& n, int id) {
+  if (n.activation == Activation::gelu) return n.input[0];
+  const bool sign_is_enough = n.activation == Activation::relu || n.activation == Activation::leaky_relu;
+  const int reader = d.only_reader(id);
+  return sign_is_enough && reader >= 0 && d.b.graph.nodes[reader].op == Op::dropout ? reader : id;
+}
+
 /// The gradient before node `n`'s activation, given the one after it.
 constexpr Value activation_backward(Backward& d, const Node& n, int id, Value dy) {
   if (n.activation == Activation::none) return dy;
-  const int known = n.activation == Activation::gelu ? n.input[0] : id;
+  const int known = activation_witness(d, n, id);
   Node g{.op = Op::activation_gradient, .shape = n.shape, .input = {dy.id, known, -1, -1, -1, -1}};
   g.activation = n.activation;
   g.slope = n.slope;

@@ -53,4 +53,5 @@ TEST_CASE("the same bits: U-Net, batch norm, dropout") {
 
 TEST_CASE("the same bits: U-Net++, several heads, dropout") {
   check<Nested, Recompute<EveryBlock>>(cpu::Tbb<float>{2});
+  check<Nested, Recompute<EveryPass>>(cpu::Tbb<float>{2});
 }

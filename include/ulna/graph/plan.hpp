@@ -175,8 +175,8 @@ class Planner {
 
   /// A value that several concatenations read, as in a row of U-Net++, lives in one of them and is copied to the
   /// others. At inference that is the last, which outlives the others. Training keeps every one until its weights'
-  /// gradients, and the first is the one that is there already. A concatenation that is dropped and computed again has
-  /// two short lives: what outlives them is copied there.
+  /// gradients, and the first is the one that is there already. A concatenation that is dropped and computed again
+  /// has two short lives: what lives longer is copied there.
   constexpr void alias_slices_and_concats() {
     const bool training = g_.loss >= 0;
     for (int step = 0; step < n_; ++step) {
@@ -187,12 +187,24 @@ class Planner {
       int begin = 0;
       for (int k = 0; k < n.inputs(); ++k) {
         const int x = n.input[static_cast<std::size_t>(k)];
-        const bool outlives = n.repeat != Repeat::no && last_use_[x] > last_use_[i];
-        if (in_arena(x) && parent_[x] < 0 && g_.nodes[x].per_sample && g_.nodes[x].op != Op::slice && !outlives)
+        if (in_arena(x) && parent_[x] < 0 && g_.nodes[x].per_sample && g_.nodes[x].op != Op::slice && !outlives(x, i))
           make_view(x, i, begin);
         begin += g_.nodes[x].shape.channels;
       }
     }
+  }
+
+  /// Whether value x lives longer than a concatenation that is computed twice.
+  constexpr bool outlives(int x, int concat) const {
+    switch (g_.nodes[concat].repeat) {
+      case Repeat::no:
+        return false;
+      case Repeat::dropped:
+        return last_use_[x] > last_use_[concat];
+      case Repeat::again:
+        return g_.nodes[x].repeat != Repeat::again;
+    }
+    return false;
   }
 
   constexpr int root(int id) const {

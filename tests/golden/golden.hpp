@@ -11,15 +11,13 @@
 #include <string>
 #include <vector>
 
+#include "file_values.hpp"
 #include "ulna/backend/eigen/eigen.hpp"
 #include "ulna/backend/tbb/tbb.hpp"
 #include "ulna/predict/predictor.hpp"
 #include "ulna/train/trainer.hpp"
-#include "ulna/weights/model_file.hpp"
 
 namespace golden {
-
-using namespace ulna;
 
 /// How far a result is from the file's, and how far it may be.
 struct Deviation {
@@ -43,7 +41,7 @@ class File {
     for (const auto& n : nlohmann::json::parse(file_.metadata().at("zero_grad"))) zero_gradient_.insert(n);
   }
 
-  const safetensors::Tensor& tensor(const std::string& name) const { return file_.at(name); }
+  const safetensors::File& file() const { return file_; }
   std::vector<double> values(const std::string& name) const { return file_.at(name).to_vector<double>(); }
   bool has_zero_gradient(const std::string& parameter) const { return zero_gradient_.contains(parameter); }
 
@@ -82,56 +80,6 @@ class File {
   std::set<std::string> zero_gradient_;
 };
 
-/// NCHW values of a file as an NHWC batch.
-inline std::vector<float> channels_last(const safetensors::Tensor& t) {
-  const auto v = t.to_vector<float>();
-  const std::size_t c = t.shape[1];
-  const std::size_t pixels = t.shape[2] * t.shape[3];
-  std::vector<float> out(v.size());
-  for (std::size_t n = 0; n < t.shape[0]; ++n)
-    for (std::size_t k = 0; k < c; ++k)
-      for (std::size_t p = 0; p < pixels; ++p) out[(n * pixels + p) * c + k] = v[(n * c + k) * pixels + p];
-  return out;
-}
-
-/// A batch in memory as NCHW values.
-template <class T>
-std::vector<double> channels_first(const Tensor<T>& t) {
-  std::vector<double> out;
-  for (int n = 0; n < t.batch; ++n)
-    for (int k = 0; k < t.shape.channels; ++k)
-      for (std::ptrdiff_t p = 0; p < t.pixels(); ++p) out.push_back(static_cast<double>(t.pixel(n, p)[k]));
-  return out;
-}
-
-/// The batch of a golden file.
-struct Batch {
-  std::vector<float> images;
-  std::vector<std::uint8_t> labels;
-  ImagesView image_view;
-  LabelsView label_view;
-
-  explicit Batch(const File& f) : images(channels_last(f.tensor("input"))) {
-    for (const std::int64_t v : f.tensor("target").to_vector<std::int64_t>())
-      labels.push_back(static_cast<std::uint8_t>(v));
-    const auto dims = [](const safetensors::Tensor& t, std::size_t i) { return static_cast<int>(t.shape[i]); };
-    const auto& x = f.tensor("input");
-    const auto& y = f.tensor("target");
-    image_view = {images.data(), dims(x, 0), dims(x, 2), dims(x, 3), dims(x, 1)};
-    label_view = {labels.data(), dims(y, 0), dims(y, 1), dims(y, 2)};
-  }
-};
-
-/// Fills a model from the tensors prefix + map(name).
-template <class P, class T>
-void fill(Model<P, T>& model, const File& f, const NameMap& map) {
-  for (const Parameter& p : model.graph().parameters) {
-    const safetensors::Tensor& t = f.tensor(map(name_of(model.graph(), p)));
-    REQUIRE(t.shape == file_shape(p));
-    to_memory_order<T>(p, t.to_vector<T>(), model.mutable_values(p));
-  }
-}
-
 /// Calls visit(deviation) for every parameter-like value (`values(parameter)` in memory order) from tensor prefix +
 /// name.
 template <class T, class P>
@@ -158,8 +106,8 @@ template <class P, class B>
 void check_inference(const File& f, const NameMap& map) {
   using T = typename B::Element;
   Model<P, T> model;
-  fill(model, f, map);
-  const Batch batch{f};
+  fill(model, f.file(), map);
+  const Batch batch{f.file()};
   Predictor<P, B> predictor{model, batch.image_view.batch};
   f.compare<T>("output_eval", "output_eval", channels_first(predictor.predict(batch.image_view)),
                f.values("output_eval"));
@@ -169,8 +117,8 @@ template <class P, class Loss, class B>
 void check_gradients(const File& f, const NameMap& map) {
   using T = typename B::Element;
   Model<P, T> model;
-  fill(model, f, map);
-  const Batch batch{f};
+  fill(model, f.file(), map);
+  const Batch batch{f.file()};
   Trainer<P, Loss, B> trainer{model, {}, {.batch = batch.image_view.batch}};
   const double loss = trainer.evaluate_gradients(batch.image_view, batch.label_view);
   f.compare<T>("loss", "loss", {loss}, f.values("loss"));
@@ -193,8 +141,8 @@ void check_other_loss(const File& f, const NameMap& map, const std::string& suff
   using Training = TrainingProgram<P, Loss, ImageGradient>;
   constexpr const auto& graph = Training::compiled.graph;
   Model<P, T> model;
-  fill(model, f, map);
-  const Batch batch{f};
+  fill(model, f.file(), map);
+  const Batch batch{f.file()};
   B backend;
   Buffer<T> gradients(model.parameters().size());
   Executor<Training, B> executor{backend,
@@ -219,7 +167,7 @@ std::vector<Deviation> misses_of_steps(const File& f, const NameMap& map, const 
                                        int attempt) {
   using T = typename B::Element;
   Model<P, T> model;
-  fill(model, f, map);
+  fill(model, f.file(), map);
   if (attempt > 0) {
     Random random{Seed{static_cast<std::uint64_t>(attempt)}};
     for (T& w : model.mutable_parameters()) w = std::nextafter(w, w + static_cast<T>(random.uniform(-1.0f, 1.0f)));
@@ -228,7 +176,7 @@ std::vector<Deviation> misses_of_steps(const File& f, const NameMap& map, const 
   const auto note = [&](const Deviation& d) {
     if (!d.fits()) misses.push_back(d);
   };
-  const Batch batch{f};
+  const Batch batch{f.file()};
   Trainer<P, Loss, B, Optimizer> trainer{model, optimizer, {.batch = batch.image_view.batch}};
   std::vector<double> losses;
   for (int i = 0; i < 3; ++i) losses.push_back(trainer.step(batch.image_view, batch.label_view).loss);

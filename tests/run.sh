@@ -13,7 +13,8 @@ build=${BUILD_DIR:-$root/build/tests}
 # bytes or do their own arithmetic on indices.
 sanitized_rooms="backend;backend/cuda;classic;data;graph;metric;predict;report;weights"
 
-# Only the device: every op against the reference, whole programs, the same bits run after run, memcheck and racecheck.
+# Only the device: every op against the reference, whole programs, golden files, the same bits run after run, memcheck and
+# racecheck.
 check_cuda() {
   local eigen
   ulna_require_cuda
@@ -21,7 +22,8 @@ check_cuda() {
   mkdir -p "$build-cuda"
   eigen=$(pkg-config --cflags-only-I eigen3 2>/dev/null | sed 's/^-I//; s/ *$//')
   printf -- '-isystem "%s"\n' "$root/include" "${eigen:-/usr/include/eigen3}" >"$build-cuda/includes.rsp"
-  ULNA_CUDA_ARCHITECTURES=$ulna_cuda_architectures ULNA_CUDA_SANITIZE=${ULNA_CUDA_SANITIZE-memcheck racecheck} \
+  ULNA_CUDA_ARCHITECTURES=$ulna_cuda_architectures ULNA_CUDA_GOLDEN=1 \
+    ULNA_CUDA_SANITIZE=${ULNA_CUDA_SANITIZE-memcheck racecheck} \
     bash "$root/tests/cuda/check.sh" "$build-cuda/includes.rsp" "$build-cuda" g++
 }
 if [[ ${1:-} == --cuda ]]; then

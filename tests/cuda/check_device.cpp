@@ -8,44 +8,55 @@
 
 using namespace ulna;
 using namespace ulna::conformance;
-using ulna::testing::Products;
+using ulna::testing::Precision;
 
 namespace {
 
 const std::string no_device = testing::why_no_device();
 const bool here = no_device.empty();
 
+template <Precision P>
+using ElementOf = std::conditional_t<P == Precision::bf16, bf16, float>;
+
 /// The device as a backend of the conformance tests.
-template <Products P>
+template <Precision P>
 struct OnDevice {
-  using Element = float;
+  using Element = ElementOf<P>;
+  using Master = float;
   int threads() const { return 1; }
   void run(auto&& f) const { f(); }
 
+  static inline testing::Activations activations{};  ///< of the node that runs next
+
   template <Op op>
-  static constexpr Kernel<float> kernel(const Node&) {
-    return [](const Call<float>& call) { testing::run_on_device(op, P, call); };
+  static constexpr Kernel<Element> kernel(const Node&) {
+    return [](const Call<Element>& call) { testing::run_on_device(op, P, call, activations); };
   }
   template <Op op>
-  static std::size_t scratch_bytes(const Call<float>& call, int) {
+  static std::size_t scratch_bytes(const Call<Element>& call, int) {
     return testing::device_scratch_bytes(op, P, call);
   }
 };
 
-/// Products round their factors to 11 bits; everything else is float.
-double tolerance_of(Op op, Products products) {
+/// Products of TF32 round their factors to 11 bits; bf16 rounds every activation that is written; all else is float.
+template <Precision P>
+double tolerance_of(const Node& n) {
   const bool product =
-      op == Op::convolution || op == Op::transposed_convolution || op == Op::convolution_weight_gradient;
-  return product && products == Products::tf32 ? 2e-3 : float_tolerance;
+      n.op == Op::convolution || n.op == Op::transposed_convolution || n.op == Op::convolution_weight_gradient;
+  if (P == Precision::tf32 && product) return 2e-3;
+  return P == Precision::bf16 && is_activation(n) ? bf16_tolerance : float_tolerance;
 }
 
-template <Products P>
+template <Precision P>
 void check_node_on_device(const Graph<>& graph, const Node& n, const std::vector<Values>& values, Conditions with) {
   cpu::Eigen<double> reference;
   OnDevice<P> device;
+  for (std::size_t i = 0; i < max_inputs; ++i)
+    OnDevice<P>::activations[i] = n.input[i] >= 0 && is_activation(graph, n.input[i]);
+  OnDevice<P>::activations[max_inputs] = is_activation(n);
   const Outcome expected = run_node(reference, graph, n, values, with);
   const Outcome found = run_node(device, graph, n, values, with);
-  CHECK(relative_error(found.output, expected.output) <= tolerance_of(n.op, P));
+  CHECK(relative_error(found.output, expected.output) <= tolerance_of<P>(n));
   for (std::size_t i = 0; i < max_inputs; ++i)
     CHECK(relative_error(found.inputs[i], expected.inputs[i]) <= (n.op == Op::update_running ? float_tolerance : 0.0));
   CHECK_MESSAGE(same_bits(run_node(device, graph, n, values, with).output, found.output), "another run, other bits");
@@ -55,14 +66,14 @@ void check_node_on_device(const Graph<>& graph, const Node& n, const std::vector
   CHECK_MESSAGE(same_bits(run_node(device, graph, n, values, with).output, found.output), "in place");
 }
 
-template <Products P>
+template <Precision P>
 void check_case(Draw& d, Value y, bool differentiable) {
   const Value dy = append_dy(d.b, y);
-  std::vector<Values> values = d.leaves();
+  std::vector<Values> values = d.leaves<ElementOf<P>>();
   const auto b = std::make_unique<Builder>(d.b);
   if (differentiable) append_gradient(*b, y, dy, d.images.empty() ? -1 : d.images.front());
   const Graph<>& graph = b->graph;
-  evaluate(graph, values, graph.nodes.size(), d.batch, true);
+  evaluate<ElementOf<P>>(graph, values, graph.nodes.size(), d.batch, true);
   for (int id = 0; id < graph.nodes.size(); ++id) {
     Node n = graph.nodes[id];
     if (is_leaf(n.op) || n.op == Op::slice) continue;
@@ -78,7 +89,7 @@ void check_case(Draw& d, Value y, bool differentiable) {
   }
 }
 
-template <Products P>
+template <Precision P>
 void check_ops() {
   for (const OpCase& op : ops)
     for (int variant = 0; variant < variants; ++variant) {
@@ -90,14 +101,16 @@ void check_ops() {
     }
 }
 
-void check_trace(Products products, double tolerance) {
-  const testing::Trace found = testing::trace_on_device(products);
+/// `loss`, `rest`: what losses, and all else that a short training leaves, may differ by.
+void check_trace(Precision precision, double loss, double rest) {
+  const testing::Trace found = testing::trace_on_device(precision);
   const testing::Trace expected = testing::trace<cpu::Eigen<float>>();
-  CHECK(relative_error(found.losses, expected.losses) <= tolerance);
-  CHECK(relative_error(found.gradient_norms, expected.gradient_norms) <= 10 * tolerance);
-  CHECK(relative_error(found.parameters, expected.parameters) <= 10 * tolerance);
-  CHECK(relative_error(found.state, expected.state) <= 10 * tolerance);
-  CHECK(relative_error(found.logits, expected.logits) <= 10 * tolerance);
+  CAPTURE(static_cast<int>(precision));
+  CHECK(relative_error(found.losses, expected.losses) <= loss);
+  CHECK(relative_error(found.gradient_norms, expected.gradient_norms) <= rest);
+  CHECK(relative_error(found.parameters, expected.parameters) <= rest);
+  CHECK(relative_error(found.state, expected.state) <= rest);
+  CHECK(relative_error(found.logits, expected.logits) <= rest);
 }
 
 }  // namespace
@@ -106,18 +119,50 @@ TEST_CASE("without a device there is one clear exception" * doctest::skip(here))
   MESSAGE(no_device);
   CHECK(no_device.rfind("cuda::Device: ", 0) == 0);
   CHECK(no_device.find("cudaError") != std::string::npos);
-  CHECK_THROWS_WITH_AS(testing::trace_on_device(Products::exact), no_device.c_str(), Error);
+  CHECK_THROWS_WITH_AS(testing::trace_on_device(Precision::exact), no_device.c_str(), Error);
 }
 
-TEST_CASE("every op on the device, exactly" * doctest::skip(!here)) { check_ops<Products::exact>(); }
-TEST_CASE("every op on the device, in TF32" * doctest::skip(!here)) { check_ops<Products::tf32>(); }
+TEST_CASE("a device that is not there is named" * doctest::skip(!here)) {
+  CHECK(testing::why_no_device(1000).rfind("cuda::Device: device 1000 was asked for, there ", 0) == 0);
+  CHECK(testing::why_no_device(-1).rfind("cuda::Device: device -1 was asked for, there ", 0) == 0);
+}
+
+TEST_CASE("every op on the device, exactly" * doctest::skip(!here)) { check_ops<Precision::exact>(); }
+TEST_CASE("every op on the device, in TF32" * doctest::skip(!here)) { check_ops<Precision::tf32>(); }
+TEST_CASE("every op on the device, in bf16" * doctest::skip(!here)) { check_ops<Precision::bf16>(); }
 
 TEST_CASE("training and prediction on the device follow the reference" * doctest::skip(!here)) {
-  check_trace(Products::exact, 1e-4);
-  check_trace(Products::tf32, 5e-3);
+  check_trace(Precision::exact, 1e-4, 1e-3);
+  check_trace(Precision::tf32, 5e-3, 5e-2);
+  check_trace(Precision::bf16, 2e-2, 2e-1);
+}
+
+TEST_CASE("a captured graph does what its nodes do one by one" * doctest::skip(!here)) {
+  for (const Precision precision : testing::precisions)
+    CHECK(testing::trace_on_device(precision) == testing::trace_on_device(precision, true));
 }
 
 TEST_CASE("the same bits run after run" * doctest::skip(!here)) {
-  const std::vector<std::uint64_t> hashes = testing::hashes_on_device(5);
-  CHECK(std::set<std::uint64_t>(hashes.begin(), hashes.end()).size() == 1);
+  for (const Precision precision : testing::precisions) {
+    const auto hashes = testing::hashes_on_device(precision, 5, false, false);
+    CHECK(std::set<std::uint64_t>(hashes.begin(), hashes.end()).size() == 1);
+  }
+}
+
+TEST_CASE("models that share a device leave each other alone" * doctest::skip(!here)) {
+  for (const Precision precision : testing::precisions) {
+    const auto alone = testing::hashes_on_device(precision, 3, true, false);
+    CHECK(std::set<std::uint64_t>(alone.begin(), alone.end()).size() == 3);
+    CHECK(testing::hashes_on_device(precision, 3, true, true) == alone);
+  }
+}
+
+TEST_CASE("too little device memory is refused with what would fit, and nothing is taken" * doctest::skip(!here)) {
+  for (const std::string& message : testing::messages_about_memory()) {
+    CAPTURE(message);
+    CHECK(message.rfind("device 0, ", 0) == 0);
+    for (const char* part : {" needs ", " MiB of device memory, ", " MiB are free; a batch of ", " would fit"})
+      CHECK(message.find(part) != std::string::npos);
+  }
+  CHECK_NOTHROW(testing::trace_on_device(Precision::exact));
 }

@@ -2,31 +2,47 @@
 // What the device's side (compiled by nvcc) offers the tests (compiled by the C++ compiler).
 #pragma once
 
+#include <array>
 #include <string>
 #include <vector>
 
 #include "ulna/backend/tensor.hpp"
+#include "ulna/bf16.hpp"
+#include "ulna/runtime/view.hpp"
 
 namespace ulna::testing {
 
-/// Empty where there is a device; else what opening one says.
-std::string why_no_device();
+/// Of activations and of products: float and float, float and TF32, bf16 and bf16.
+enum class Precision { exact, tf32, bf16 };
+inline constexpr std::array precisions{Precision::exact, Precision::tf32, Precision::bf16};
 
-enum class Products { exact, tf32 };
+/// Empty where device `index` can be opened; else what opening it says.
+std::string why_no_device(int index = 0);
 
-/// Does one node on the device, from and to the host's memory.
-void run_on_device(Op op, Products products, const Call<float>& call);
-std::size_t device_scratch_bytes(Op op, Products products, const Call<float>& call);
+/// Which operands of a call are activations: the inputs and, last, the output. Others are float, whatever T is.
+using Activations = std::array<bool, max_inputs + 1>;
+
+/// Does one node on the device, from and to the host's memory: of float as `precision` says.
+void run_on_device(Op op, Precision precision, const Call<float>& call, const Activations& activations);
+void run_on_device(Op op, Precision precision, const Call<bf16>& call, const Activations& activations);
+std::size_t device_scratch_bytes(Op op, Precision precision, const Call<float>& call);
+std::size_t device_scratch_bytes(Op op, Precision precision, const Call<bf16>& call);
 
 /// What a few steps of training and a prediction leave behind.
 struct Trace {
   std::vector<double> losses, gradient_norms;
   std::vector<double> parameters, state, logits;
+  bool operator==(const Trace&) const = default;
 };
-Trace trace_on_device(Products products);
+/// `eager`: node by node, without a captured graph.
+Trace trace_on_device(Precision precision, bool eager = false);
 
-/// One training step and one prediction of the same program, `count` times from the same start: hashes of the model and
-/// of the logits. All are equal, or something is not deterministic.
-std::vector<std::uint64_t> hashes_on_device(int count);
+/// Hashes of what `count` models are and predict after two steps of training. All models start alike and see the same
+/// images, but with `unlike` each starts and sees its own. `together`: their steps take turns, else one model after
+/// the other.
+std::vector<std::uint64_t> hashes_on_device(Precision precision, int count, bool unlike, bool together);
+
+/// What a batch that needs much more memory than any device has is told, by a predictor and by a trainer.
+std::array<std::string, 2> messages_about_memory();
 
 }  // namespace ulna::testing

@@ -1,30 +1,46 @@
 // SPDX-License-Identifier: MIT
-// Whole programs on the device, captured and replayed.
-#include "trace.hpp"
-#include "ulna/cuda.hpp"
+// Whole programs of float on the device, and those of every precision by name.
+#include "device_programs.cuh"
 
 namespace ulna::testing {
 
-Trace trace_on_device(Products products) {
-  return products == Products::exact ? trace<cuda::Device<float, cuda::arithmetic::Exact>>()
-                                     : trace<cuda::Device<float, cuda::arithmetic::Tf32>>();
+using cuda::arithmetic::Exact;
+using cuda::arithmetic::Tf32;
+
+// device_programs_bf16.cu
+extern template Trace trace_of<bf16, Tf32>(bool);
+extern template std::vector<std::uint64_t> hashes<cuda::Device<bf16>>(int, bool, bool);
+
+Trace trace_on_device(Precision precision, bool eager) {
+  if (precision == Precision::bf16) return trace_of<bf16, Tf32>(eager);
+  return precision == Precision::exact ? trace_of<float, Exact>(eager) : trace_of<float, Tf32>(eager);
 }
 
-std::vector<std::uint64_t> hashes_on_device(int count) {
-  using Device = cuda::Device<float, cuda::arithmetic::Tf32>;
-  const RandomBatch batch = random_batch<TracedNet>(3);
-  std::vector<std::uint64_t> hashes;
-  for (int i = 0; i < count; ++i) {
-    Model<TracedNet> model{Seed{1}};
-    Trainer<TracedNet, DiceCrossEntropy, Device, SGD> trainer{
-        model, {.learning_rate = 0.05}, {.batch = 3, .clip_norm = 0.5, .seed = Seed{8}}};
-    trainer.step(batch.image_view, batch.label_view);
-    Predictor<TracedNet, Device> predictor{model, 3};
-    const auto logits = predictor.predict(batch.image_view);
-    const std::span<const float> numbers{logits.data, static_cast<std::size_t>(logits.shape.size() * logits.batch)};
-    hashes.push_back(hash_bytes(std::as_bytes(numbers), model.hash()));
-  }
-  return hashes;
+std::vector<std::uint64_t> hashes_on_device(Precision precision, int count, bool unlike, bool together) {
+  if (precision == Precision::bf16) return hashes<cuda::Device<bf16>>(count, unlike, together);
+  return precision == Precision::exact ? hashes<cuda::Device<float, Exact>>(count, unlike, together)
+                                       : hashes<cuda::Device<float, Tf32>>(count, unlike, together);
+}
+
+std::array<std::string, 2> messages_about_memory() {
+  // More than 1 TiB of images alone.
+  const int batch = static_cast<int>((std::int64_t{1} << 38) / TracedNet::input_shape.size());
+  Model<TracedNet> model;
+  const auto message = [](const auto& make) -> std::string {
+    try {
+      make();
+      return "";
+    } catch (const cuda::Error& e) {
+      return e.what();
+    }
+  };
+  using Device = cuda::Device<float, Tf32>;
+  return {message([&] {
+            Predictor<TracedNet, Device>{model, batch};
+          }),
+          message([&] {
+            Trainer<TracedNet, DiceCrossEntropy, Device, SGD>{model, {}, {.batch = batch}};
+          })};
 }
 
 }  // namespace ulna::testing

@@ -67,8 +67,8 @@ void check_plan() {
     if (graph.nodes[i].repeat == Repeat::dropped) dropped.push_back(i);
     if (graph.nodes[i].repeat == Repeat::again) again.push_back(i);
   }
-  REQUIRE(again.size() == dropped.size());
-  CHECK(again.size() > 0);
+  CHECK(again.size() >= dropped.size());  // every unit computes what it reads
+  CHECK(dropped.size() > 0);
   int first_backward = again.empty() ? 0 : again.front();
   for (int i = 0; i < graph.nodes.size(); ++i) {
     const Node& n = graph.nodes[i];
@@ -96,7 +96,9 @@ TEST_CASE("plans of networks that compute again") {
   }
   SUBCASE("recurrent residual attention U-Net") {
     check_plan<Program<R2AttUNet<Width<4>, Depth<2>>, Image<1, 16, 16>>, Recompute<EveryLevel>>();
+    check_plan<Program<R2AttUNet<Width<4>, Depth<2>>, Image<1, 16, 16>>, Recompute<EveryPass>>();
   }
+  SUBCASE("U-Net, passes") { check_plan<Small, Recompute<EveryPass>>(); }
 }
 
 TEST_CASE("the summary says what is computed again") {

@@ -21,12 +21,14 @@ void take_kind() {
   take<WeightGradientProgram<typename TileOf<A, Major::mn, Kind>::type, Kind != TileKind::general>>();
 }
 
-template <TileKind Kind>
+template <Arithmetic A, TileKind Kind>
 void take_boxes() {
-  using Tile = typename TileOf<Arithmetic::bf16, Major::k, Kind>::type;
-  (void)&cuda::detail::box_kernel<BoxConvolutionProgram<Tile, bf16>>;
-  using GradientTile = typename TileOf<Arithmetic::bf16, Major::mn, Kind>::type;
-  (void)&cuda::detail::box_kernel<BoxWeightGradientProgram<GradientTile>>;
+  using Tile = typename TileOf<A, Major::k, Kind>::type;
+  (void)&cuda::detail::box_kernel<BoxConvolutionProgram<Tile, typename OperandOf<A>::type>>;
+  if constexpr (A == Arithmetic::bf16) {
+    using GradientTile = typename TileOf<A, Major::mn, Kind>::type;
+    (void)&cuda::detail::box_kernel<BoxWeightGradientProgram<GradientTile>>;
+  }
 }
 
 template <Arithmetic A, int Size>
@@ -46,11 +48,11 @@ void take_arithmetic() {
     take_kind<A, TileKind::warpgroup_large>();
     take_kind<A, TileKind::warpgroup_medium>();
     take_kind<A, TileKind::warpgroup_small>();
-    take_boxes<TileKind::warpgroup_large>();
-    take_boxes<TileKind::warpgroup_medium>();
-    take_boxes<TileKind::warpgroup_small>();
   }
   if constexpr (A != Arithmetic::exact) {
+    take_boxes<A, TileKind::warpgroup_large>();
+    take_boxes<A, TileKind::warpgroup_medium>();
+    take_boxes<A, TileKind::warpgroup_small>();
     take_heads<A, 32>();
     take_heads<A, 64>();
   }

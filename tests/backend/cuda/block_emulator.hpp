@@ -174,14 +174,15 @@ class EmulatedBlock {
   }
   void begin_products() {}
   void commit_products() { products_.emplace_back(); }
-  /// Adds the product of a 64 x 16 and a 16 x Columns matrix to Columns / 2 floats of each thread of a warpgroup.
-  template <int Columns, bool AcrossA, class SumsOf, class AOf>
+  /// Adds the product of a matrix of 64 rows and one of Tile::columns columns, 32 bytes of terms, to Tile::columns / 2
+  /// floats of each thread of a warpgroup.
+  template <class Tile, class SumsOf, class AOf>
   void multiply_warpgroups(const SumsOf& sums_of, const AOf& a_of, std::uint64_t b) {
     for (int first = 0; first < Threads; first += warpgroup_size) {
       std::vector<float*> sums;
       for (int t = first; t < first + warpgroup_size; ++t) sums.push_back(&sums_of(t)[0][0]);
       const std::uint64_t a = a_of(first);
-      const auto product = [this, sums, a, b, first] { multiply_warpgroup<Columns, AcrossA>(first, sums, a, b); };
+      const auto product = [this, sums, a, b, first] { multiply_warpgroup<Tile>(first, sums, a, b); };
       if (timing_.late_copies)
         products_.back().push_back({product, static_cast<int>(a & 0x3FFF) * 16});
       else
@@ -219,32 +220,40 @@ class EmulatedBlock {
   };
 
   /// Element (mn, k) of a matrix with 128-byte swizzle: bits 4 to 6 of the address are exclusive-ored with bits 7 to 9.
-  template <bool Across>
+  template <bool Bf16, bool Across>
   float element(int thread, std::uint64_t descriptor, int mn, int k) {
+    static_assert(Bf16 || !Across, "floats lie along the summed axis alone");
+    constexpr int bytes = Bf16 ? 2 : 4;
     const auto field = [&](int shift) { return static_cast<int>(descriptor >> shift & 0x3FFF) * 16; };
     const int leading = field(16);
     const int stride = field(32);
     const int at = field(0) + (Across ? mn / 64 * leading + k / 8 * stride + k % 8 * 128 + mn % 64 * 2
-                                      : mn / 8 * stride + mn % 8 * 128 + k * 2);
+                                      : mn / 8 * stride + mn % 8 * 128 + k * bytes);
     const int swizzled = at ^ (at >> 7 & 7) << 4;
     if (!word(swizzled / 4).published) complain("a product reads what was not published", swizzled / 4);
     const auto bits = load<std::uint32_t>(thread, swizzled / 4 * 4);
-    return bf16::from_bits(static_cast<std::uint16_t>(bits >> (swizzled % 4 * 8)));
+    return Bf16 ? static_cast<float>(bf16::from_bits(static_cast<std::uint16_t>(bits >> (swizzled % 4 * 8))))
+                : tf32(bits);
   }
 
-  template <int Columns, bool AcrossA>
+  template <class Tile>
   void multiply_warpgroup(int first, const std::vector<float*>& sums, std::uint64_t a, std::uint64_t b) {
+    constexpr bool is_bf16 = Tile::arithmetic == Arithmetic::bf16;
+    constexpr int terms = is_bf16 ? 16 : 8;
     if (a >> 62 != 1 || b >> 62 != 1) complain("a descriptor without 128-byte swizzle", 0);
-    std::vector<float> bs(16 * Columns);
-    for (int k = 0; k < 16; ++k)
-      for (int n = 0; n < Columns; ++n) bs[static_cast<std::size_t>(k * Columns + n)] = element<true>(first, b, n, k);
+    std::vector<float> bs(terms * Tile::columns);
+    for (int k = 0; k < terms; ++k)
+      for (int n = 0; n < Tile::columns; ++n)
+        bs[static_cast<std::size_t>(k * Tile::columns + n)] =
+            element<is_bf16, Tile::b_major == Major::mn>(first, b, n, k);
     for (int row = 0; row < warpgroup_rows; ++row) {
-      float as[16];
-      for (int k = 0; k < 16; ++k) as[k] = element<AcrossA>(first, a, row, k);
-      for (int n = 0; n < Columns; ++n) {  // warp row / 16, lane (row % 8, n % 8 / 2), number (n / 8, row / 8, n % 2)
+      float as[terms];
+      for (int k = 0; k < terms; ++k) as[k] = element<is_bf16, Tile::a_major == Major::mn>(first, a, row, k);
+      for (int n = 0; n < Tile::columns; ++n) {
+        // warp row / 16, lane (row % 8, n % 8 / 2), number (n / 8, row / 8, n % 2)
         const int thread = row / 16 * 32 + row % 8 * 4 + n % 8 / 2;
         float& sum = sums[static_cast<std::size_t>(thread)][n / 8 * 4 + row % 16 / 8 * 2 + n % 2];
-        for (int k = 0; k < 16; ++k) sum += as[k] * bs[static_cast<std::size_t>(k * Columns + n)];
+        for (int k = 0; k < terms; ++k) sum += as[k] * bs[static_cast<std::size_t>(k * Tile::columns + n)];
       }
     }
   }

@@ -147,12 +147,14 @@ class EmulatedBoxBlock : public EmulatedBlock<Tile::threads> {
     for (std::uint32_t i3 = 0; i3 < e; ++i3)
       for (std::uint32_t i2 = 0; i2 < d; ++i2)
         for (std::uint32_t i1 = 0; i1 < b; ++i1)
-          for (std::uint32_t i0 = 0; i0 < a; ++i0, to += 2) {
+          for (std::uint32_t i0 = 0; i0 < a; ++i0, to += c.boxes.element) {
             const std::array<std::uint32_t, 4> in_box{i0, i1, i2, i3};
-            std::uint16_t value = 0;
-            if (const std::byte* from = source(c, in_box)) std::memcpy(&value, from, 2);
+            const auto bytes = static_cast<std::size_t>(c.boxes.element);
+            std::uint32_t value = 0;
+            if (const std::byte* from = source(c, in_box)) std::memcpy(&value, from, bytes);
+            if (bytes == 4) value = tf32_bits(value);
             const int swizzled = to ^ (to >> 7 & 7) << 4;
-            std::memcpy(this->memory_.data() + swizzled, &value, 2);
+            std::memcpy(this->memory_.data() + swizzled, &value, bytes);
             auto& word = this->word(swizzled / 4);
             word.written = this->epoch_ - 1;
             word.writer = -1;
@@ -165,7 +167,7 @@ class EmulatedBoxBlock : public EmulatedBlock<Tile::threads> {
     for (std::size_t i = 0; i < 4; ++i) {
       const std::int64_t at = std::int64_t{c.place[i]} + in_box[i];
       if (at < 0 || at >= static_cast<std::int64_t>(c.boxes.size[i])) return nullptr;
-      from += at * (i == 0 ? 2 : static_cast<std::int64_t>(c.boxes.stride[i - 1]));
+      from += at * (i == 0 ? c.boxes.element : static_cast<std::int64_t>(c.boxes.stride[i - 1]));
     }
     return from;
   }

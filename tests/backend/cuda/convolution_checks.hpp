@@ -73,6 +73,7 @@ struct ConvolutionCase {
   int in = 8, out = 8;  ///< channels of the input (weight gradient: of the large and the small image)
   Extent small{1, 4, 4}, large{1, 4, 4};
   bool swapped = false, biased = false, accumulate = false;
+  bool packed_before = false;  ///< the weight, as predictions do
   Activation activation = Activation::none;
   int before = 0, after = 0;  ///< channels around each operand
 
@@ -168,6 +169,15 @@ CaseResult run_case(const ConvolutionCase& c, Timing timing, const Draw& draw, H
   on.backwards = timing.backwards;
   on.warpgroups = hopper != Hopper::none;
   on.boxes = hopper == Hopper::boxes;
+  std::vector<double> packed;
+  if (c.packed_before) {
+    packed.assign(packed_weight_bytes<A>(on, call, true) / 8 + 8, std::nan(""));
+    auto* to = reinterpret_cast<std::byte*>(packed.data());
+    while (reinterpret_cast<std::uintptr_t>(to) % 16 != 0) to += 8;
+    pack_weight<A>(on, call, to);
+    on.packed = to;
+    w.each([](float& v) { v = std::nanf(""); });  // nobody reads it again
+  }
   if (gradient) {
     convolution_weight_gradient<A>(on, call);
     eigen::convolution_weight_gradient(reference);

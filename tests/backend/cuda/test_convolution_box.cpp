@@ -16,19 +16,21 @@ ConvolutionCase image(int in, int out, int height, int width, Window window = wi
   return c;
 }
 
+template <Arithmetic A = Arithmetic::bf16>
 bool pays(const ConvolutionCase& c) {
   if (c.op == Op::convolution_weight_gradient)
     return plan_gradient_boxes(window_geometry(c.window, c.large, c.small, false), c.batch, c.in, c.out).pays;
   const bool transposed = c.op == Op::transposed_convolution;
   const WindowGeometry g =
       window_geometry(c.window, transposed ? c.small : c.large, transposed ? c.large : c.small, transposed);
-  return plan_boxes(g, c.batch, c.in, c.out).pays;
+  return plan_boxes<A>(g, c.batch, c.in, c.out).pays;
 }
 
+template <Arithmetic A = Arithmetic::bf16>
 void check_in_boxes(const ConvolutionCase& c, Timing timing) {
   INFO(c.text());
-  CHECK(pays(c));
-  check_case<Arithmetic::bf16>(c, timing, Hopper::boxes);
+  CHECK(pays<A>(c));
+  check_case<A>(c, timing, Hopper::boxes);
 }
 
 }  // namespace
@@ -78,11 +80,27 @@ TEST_CASE("cuda boxes: the engine puts chunks where products read them, as many 
     SlicedTensor<bf16> x({72, 1, 50, 100}, 3, 8, 8);
     const bf16 weight{};
     CHECK(boxes_of(x.view(), t).bytes() == Tile::ATile::bytes);
-    CHECK(boxes_of_weight(&weight, 9, 72, 136).bytes() == WarpgroupProduct<Tile>::panel_bytes);
+    CHECK(boxes_of_weight(&weight, 9, 72, 136, Tile::depth).bytes() == WarpgroupProduct<Tile>::panel_bytes);
   };
   check.operator()<typename TileOf<Arithmetic::bf16, Major::k, TileKind::warpgroup_large>::type>();
   check.operator()<typename TileOf<Arithmetic::bf16, Major::k, TileKind::warpgroup_medium>::type>();
   check.operator()<typename TileOf<Arithmetic::bf16, Major::k, TileKind::warpgroup_small>::type>();
+}
+
+TEST_CASE("cuda boxes of floats: weights lie along the summed axis, one box of them a step") {
+  const auto check = []<class Tile>() {
+    const float weight{};
+    CHECK(boxes_of_weight(&weight, 9, 136, 72, Tile::columns).bytes() == Tile::BTile::bytes);
+    CHECK(Tile::ATile::bytes + Tile::BTile::bytes == Tile::stage_bytes);
+    for (int row = 0; row < Tile::columns; ++row)
+      for (int chunk = 0; chunk < 8; ++chunk) {
+        const int dense = row * 128 + chunk * 16;
+        CHECK((dense ^ (dense >> 7 & 7) << 4) == Tile::BTile::offset(row, chunk));
+      }
+  };
+  check.operator()<typename TileOf<Arithmetic::tf32, Major::k, TileKind::warpgroup_large>::type>();
+  check.operator()<typename TileOf<Arithmetic::tf32, Major::k, TileKind::warpgroup_medium>::type>();
+  check.operator()<typename TileOf<Arithmetic::tf32, Major::k, TileKind::warpgroup_small>::type>();
 }
 
 TEST_CASE("cuda boxes: which convolutions come in boxes") {
@@ -136,6 +154,47 @@ TEST_CASE("cuda convolution, boxes: adjoints of stride 1, and tiles of 128 and 2
   check_in_boxes(adjoint, {});
   check_in_boxes(image(64, 128, 128, 128, window2d(1)), {.late_copies = false});
   check_in_boxes(image(64, 4096, 8, 128, window2d(1)), {});
+}
+
+TEST_CASE("cuda convolution, boxes of floats: padding, slices, batches, splits, phases, both orders of weights") {
+  ConvolutionCase cases[] = {image(64, 64, 8, 16), image(32, 72, 16, 15), image(128, 40, 15, 8, window2d(3, 1, 2, 2)),
+                             image(64, 64, 14, 16, window2d(2, 2)), image(96, 34, 8, 16)};
+  cases[0].biased = true;
+  cases[0].activation = Activation::relu;
+  cases[1].before = 4;
+  cases[1].after = 8;
+  cases[1].batch = 2;
+  cases[2].swapped = true;
+  cases[3].op = Op::transposed_convolution;
+  cases[3].batch = 2;
+  cases[4].op = Op::transposed_convolution;
+  cases[4].swapped = true;
+  cases[4].activation = Activation::gelu;
+  int i = 0;
+  for (const ConvolutionCase& c : cases) {
+    check_in_boxes<Arithmetic::tf32>(c, {.late_copies = i % 2 == 0});
+    ConvolutionCase packed = c;
+    packed.packed_before = !c.swapped;  // gradients, which read weights the other way, are not predicted
+    check_in_boxes<Arithmetic::tf32>(packed, {.late_copies = i % 2 == 1});
+    ++i;
+  }
+  check_in_boxes<Arithmetic::tf32>(image(32, 128, 128, 128, window2d(2, 1)), {});
+  check_in_boxes<Arithmetic::tf32>(image(64, 4096, 8, 128, window2d(1)), {.late_copies = false});
+}
+
+TEST_CASE("cuda convolution, boxes: a weight that is packed before serves every batch") {
+  for (const int batch : {1, 3}) {
+    ConvolutionCase c = image(64, 64, 9, 9);  // pays for many samples, not for one
+    c.packed_before = true;
+    c.batch = batch;
+    CHECK(!pays<Arithmetic::tf32>(c));
+    check_case<Arithmetic::tf32>(c, {}, Hopper::boxes);
+    check_case<Arithmetic::bf16>(c, {}, Hopper::boxes);
+    c.out = 42;  // not in whole chunks: packed wherever it is multiplied
+    check_case<Arithmetic::tf32>(c, {});
+    c.in = 40;
+    check_case<Arithmetic::tf32>(c, {}, Hopper::boxes);
+  }
 }
 
 TEST_CASE("cuda weight gradient, boxes: padding, slices, batches, splits, taps that share a tile") {

@@ -43,6 +43,39 @@ struct PackWeight {
   }
 };
 
+/// A weight [tap][channel][output] as [tap][output][channel], in squares of 32 through shared memory.
+struct TurnWeight {
+  using State = NoState;
+  static constexpr int side = 32, pitch = side + 1, threads = 256;
+  static constexpr std::size_t shared_bytes = sizeof(float) * side * pitch;
+
+  const float* weight;
+  float* to;
+  int channels, outputs;
+
+  constexpr int across() const { return (outputs + side - 1) / side; }
+  constexpr int down() const { return (channels + side - 1) / side; }
+  constexpr std::int64_t squares(int taps) const { return std::int64_t{taps} * down() * across(); }
+
+  ULNA_HOST_DEVICE int phases() const { return 2; }
+  ULNA_HOST_DEVICE void operator()(int phase, const Position& at, State&) const {
+    auto* const square = at.shared_as<float>();
+    const auto [row, k] = divide(at.block, across());
+    const auto [tap, c] = divide(row, down());
+    for (int e = at.thread; e < side * side; e += threads) {
+      const int i = e / side;
+      const int j = e % side;
+      const int channel = c * side + (phase == 0 ? i : j);
+      const int output = k * side + (phase == 0 ? j : i);
+      if (channel >= channels || output >= outputs) continue;
+      if (phase == 0)
+        square[i * pitch + j] = weight[(tap * channels + channel) * outputs + output];
+      else
+        to[(tap * outputs + output) * channels + channel] = square[j * pitch + i];
+    }
+  }
+};
+
 /// The sums of all splits in their order, bias, activation.
 template <class T>
 struct FinishConvolution {
@@ -66,19 +99,41 @@ struct FinishConvolution {
 
 namespace detail {
 
+/// How products want a weight: [tap][channel][output], outputs in whole chunks, or [tap][output][channel].
+enum class WeightOrder : std::uint8_t { by_channel, by_output };
+
 /// Whether products read the weight as it lies. `aligned`: it begins at a multiple of 16 bytes.
 template <class Operand, class T>
-bool reads_weight_itself(const Call<T>& call, bool aligned) {
+bool reads_weight_itself(const Call<T>& call, bool aligned, WeightOrder order = WeightOrder::by_channel) {
   constexpr int vector = chunk_bytes / static_cast<int>(sizeof(Operand));
-  return std::is_same_v<Operand, float> && !call.node->swap_channels && call.output.shape.channels % vector == 0 &&
-         aligned;
+  if (!std::is_same_v<Operand, float> || !aligned) return false;
+  if (order == WeightOrder::by_output) return call.node->swap_channels;
+  return !call.node->swap_channels && call.output.shape.channels % vector == 0;
 }
 
+/// In either order.
 template <class Operand, class T>
 std::int64_t packed_weight_size(const Call<T>& call) {
   constexpr int vector = chunk_bytes / static_cast<int>(sizeof(Operand));
   return std::int64_t{call.node->window.taps()} * call.input[0].shape.channels *
          round_up(call.output.shape.channels, vector);
+}
+
+template <class T>
+WindowGeometry geometry_of(const Call<T>& call) {
+  return window_geometry(call.node->window, call.input[0].shape.extent(), call.output.shape.extent(),
+                         call.node->op == Op::transposed_convolution);
+}
+
+/// How a weight is packed for runs of any batch. Floats come in boxes by output alone, and by channel otherwise: which
+/// it will be is decided as for a large batch.
+template <Arithmetic A, bool Split, class Execution, class T>
+WeightOrder packed_order(const Execution& on, const Call<T>& call) {
+  if constexpr (A == Arithmetic::tf32 && Split)
+    if (has_box_copies(on) && in_chunks(call.input[0]) &&
+        plan_boxes<A>(geometry_of(call), tile_rows, call.input[0].shape.channels, call.output.shape.channels).pays)
+      return WeightOrder::by_output;
+  return WeightOrder::by_channel;
 }
 
 /// Floats of the partial sums that any way of computing may need: which it is, addresses and the device decide.
@@ -91,7 +146,7 @@ constexpr std::int64_t most_partials(const ProductSize& size, int vector, std::i
   return most;
 }
 
-/// Calls run.operator()<kind>(), for bf16 with the kinds of warpgroups.
+/// Calls run.operator()<kind>(), on tensor cores with the kinds of warpgroups.
 template <Arithmetic A, class Run>
 void with_kind(TileKind kind, const Run& run) {
   switch (kind) {
@@ -106,7 +161,7 @@ void with_kind(TileKind kind, const Run& run) {
     default:
       break;
   }
-  if constexpr (A == Arithmetic::bf16) {
+  if constexpr (A != Arithmetic::exact) {
     if (kind == TileKind::warpgroup_large) return run.template operator()<TileKind::warpgroup_large>();
     if (kind == TileKind::warpgroup_medium) return run.template operator()<TileKind::warpgroup_medium>();
     run.template operator()<TileKind::warpgroup_small>();
@@ -115,6 +170,9 @@ void with_kind(TileKind kind, const Run& run) {
 
 }  // namespace detail
 
+/// Whether operands come in boxes.
+enum class Boxes : std::uint8_t { no, where_they_pay, yes };
+
 /// Working memory of a convolution, and how it is computed.
 template <Arithmetic A>
 struct ConvolutionBuffers {
@@ -122,10 +180,9 @@ struct ConvolutionBuffers {
   static constexpr int vector = chunk_bytes / static_cast<int>(sizeof(Operand));
 
   template <class T>
-  ConvolutionBuffers(const Call<T>& call, Workspace& w, bool warpgroups = false, bool boxes = false, bool split = true)
-      : window(window_geometry(call.node->window, call.input[0].shape.extent(), call.output.shape.extent(),
-                               call.node->op == Op::transposed_convolution)),
-        slow_activation(!QuickActivation::covers(call.node->activation)) {
+  ConvolutionBuffers(const Call<T>& call, Workspace& w, bool warpgroups = false, Boxes boxes = Boxes::no,
+                     bool split = true)
+      : window(detail::geometry_of(call)), slow_activation(!QuickActivation::covers(call.node->activation)) {
     const int channels = call.input[0].shape.channels;
     const int outputs = call.output.shape.channels;
     const ProductSize size{call.output.batch * most_pixels(window), outputs, most_taps(window) * channels,
@@ -133,8 +190,8 @@ struct ConvolutionBuffers {
     const bool whole = detail::in_chunks(call.input[0]);
     plan = plan_product(size, {vector, whole, warpgroups && A == Arithmetic::bf16, split});
     BoxPlan in_boxes;
-    if constexpr (A == Arithmetic::bf16) in_boxes = plan_boxes(window, call.output.batch, channels, outputs);
-    if (whole && boxes && split && in_boxes.pays) {
+    if constexpr (A != Arithmetic::exact) in_boxes = plan_boxes<A>(window, call.output.batch, channels, outputs);
+    if (boxes == Boxes::yes || (boxes == Boxes::where_they_pay && whole && in_boxes.pays)) {
       plan = in_boxes.product;
       tiling = in_boxes.tiling;
     }
@@ -143,7 +200,7 @@ struct ConvolutionBuffers {
     split_size = rows_of(call.output) * partial_pitch;
     packed = w.take<Operand>(detail::packed_weight_size<Operand>(call));
     std::int64_t partials = detail::most_partials(size, vector, split_size, slow_activation);
-    if (in_boxes.pays && (in_boxes.product.splits > 1 || slow_activation))
+    if (in_boxes.tiling.boxes() > 0 && (in_boxes.product.splits > 1 || slow_activation))
       partials = std::max(partials, in_boxes.product.splits * split_size);
     partial = w.take<float>(partials);
   }
@@ -174,22 +231,33 @@ struct ConvolutionBuffers {
 namespace detail {
 
 template <class Operand, class Execution, class T>
-void pack_weight(const Execution& on, const Call<T>& call, Operand* to) {
+void pack_weight(const Execution& on, const Call<T>& call, Operand* to, WeightOrder order) {
   constexpr int vector = chunk_bytes / static_cast<int>(sizeof(Operand));
+  const float* const weight = held_as<float>(call.input[1]).data;
+  const int channels = call.input[0].shape.channels;
   const int outputs = call.output.shape.channels;
-  on.each("pack_weight", packed_weight_size<Operand>(call),
-          bodies::PackWeight<Operand>{held_as<float>(call.input[1]).data, to, call.input[0].shape.channels, outputs,
-                                      round_up(outputs, vector), call.node->swap_channels});
+  if constexpr (std::is_same_v<Operand, float>)
+    if (order == WeightOrder::by_output && !call.node->swap_channels) {
+      const bodies::TurnWeight turn{weight, to, channels, outputs};
+      return on.blocks("pack_weight", turn.squares(call.node->window.taps()), turn.threads, turn.shared_bytes, turn);
+    }
+  const bool copied = order == WeightOrder::by_output;  // it lies by output already, but not aligned
+  on.each(
+      "pack_weight",
+      copied ? std::int64_t{call.node->window.taps()} * channels * outputs : packed_weight_size<Operand>(call),
+      bodies::PackWeight<Operand>{weight, to, copied ? outputs : channels, copied ? channels : outputs,
+                                  copied ? channels : round_up(outputs, vector), !copied && call.node->swap_channels});
 }
 
 /// The weight as the product reads it: itself where it already lies so, packed before, or packed now.
 template <class Operand, class Execution, class T>
-const Operand* packed_weight(const Execution& on, const Call<T>& call, Operand* packed) {
+const Operand* packed_weight(const Execution& on, const Call<T>& call, Operand* packed, WeightOrder order) {
   if (on.packed != nullptr) return reinterpret_cast<const Operand*>(on.packed);
   const Tensor<float> w = held_as<float>(call.input[1]);
+  const bool aligned = reinterpret_cast<std::uintptr_t>(w.data) % chunk_bytes == 0;
   if constexpr (std::is_same_v<Operand, float>)
-    if (reads_weight_itself<Operand>(call, reinterpret_cast<std::uintptr_t>(w.data) % chunk_bytes == 0)) return w.data;
-  pack_weight(on, call, packed);
+    if (reads_weight_itself<Operand>(call, aligned, order)) return w.data;
+  pack_weight(on, call, packed, order);
   return packed;
 }
 
@@ -222,14 +290,17 @@ void run_convolution(const Execution& on, const Call<T>& call, const Convolution
 }
 
 /// The same with operands that come in boxes.
-template <TileKind Kind, class Execution>
-void run_box_convolution(const Execution& on, const Call<bf16>& call, const ConvolutionBuffers<Arithmetic::bf16>& b,
-                         const bf16* weight) {
-  using Tile = typename TileOf<Arithmetic::bf16, Major::k, Kind>::type;
-  const Tensor<bf16>& x = call.input[0];
-  BoxConvolutionProgram<Tile, bf16> program{
+template <Arithmetic A, TileKind Kind, class Execution, class T>
+void run_box_convolution(const Execution& on, const Call<T>& call, const ConvolutionBuffers<A>& b, const T* weight) {
+  using Tile = typename TileOf<A, Major::k, Kind>::type;
+  const Tensor<T>& x = call.input[0];
+  const int taps = b.window.taps();
+  BoxConvolutionProgram<Tile, T> program{
       .input = tensor_map(on, boxes_of(x, b.tiling)),
-      .weight = tensor_map(on, boxes_of_weight(weight, b.window.taps(), x.shape.channels, b.weight_pitch)),
+      .weight = tensor_map(
+          on, Tile::b_major == Major::k
+                  ? boxes_of_weight(weight, taps, call.output.shape.channels, x.shape.channels, Tile::columns)
+                  : boxes_of_weight(weight, taps, x.shape.channels, b.weight_pitch, Tile::depth)),
       .tiling = b.tiling,
       .batch = x.batch,
       .channels = x.shape.channels,
@@ -250,12 +321,19 @@ template <Arithmetic A, class Execution, class T, bool Split = true>
 void convolution(const Execution& on, const Call<T>& call) {
   static_assert(std::is_same_v<T, typename OperandOf<A>::type>);
   Workspace workspace(call.scratch.data());
-  const ConvolutionBuffers<A> b(call, workspace, has_warpgroup_products(on), has_box_copies(on), Split);
-  const auto* weight = detail::packed_weight(on, call, b.packed);
+  Boxes boxes = Split && has_box_copies(on) ? Boxes::where_they_pay : Boxes::no;
+  if (A == Arithmetic::tf32 && on.packed != nullptr)  // by the order in which it was packed
+    boxes = detail::packed_order<A, Split>(on, call) == detail::WeightOrder::by_output ? Boxes::yes : Boxes::no;
+  const ConvolutionBuffers<A> b(call, workspace, has_warpgroup_products(on), boxes, Split);
+  const bool in_boxes = b.tiling.boxes() > 0;
+  const auto* weight = detail::packed_weight(
+      on, call, b.packed,
+      in_boxes && A == Arithmetic::tf32 ? detail::WeightOrder::by_output : detail::WeightOrder::by_channel);
   detail::with_kind<A>(b.plan.kind, [&]<TileKind kind>() {
     if constexpr (kind >= TileKind::warpgroup_large)
-      if (b.tiling.boxes() > 0) return detail::run_box_convolution<kind>(on, call, b, weight);
-    detail::run_convolution<A, kind>(on, call, b, weight);
+      if (in_boxes || A == Arithmetic::tf32) return detail::run_box_convolution<A, kind>(on, call, b, weight);
+    if constexpr (kind < TileKind::warpgroup_large || A == Arithmetic::bf16)
+      detail::run_convolution<A, kind>(on, call, b, weight);
   });
   if (!b.finishes()) return;
   on.each("finish_convolution", rows_of(call.output) * call.output.shape.channels,
@@ -265,17 +343,18 @@ void convolution(const Execution& on, const Call<T>& call) {
 
 /// Bytes of a weight that pack_weight() packs when parameters change; 0: products read it as it lies. `aligned`: it
 /// begins at a multiple of 16 bytes.
-template <Arithmetic A, class T>
-std::size_t packed_weight_bytes(const Call<T>& call, bool aligned) {
+template <Arithmetic A, bool Split = true, class Execution, class T>
+std::size_t packed_weight_bytes(const Execution& on, const Call<T>& call, bool aligned) {
   using Operand = typename OperandOf<A>::type;
-  if (detail::reads_weight_itself<Operand>(call, aligned)) return 0;
+  if (detail::reads_weight_itself<Operand>(call, aligned, detail::packed_order<A, Split>(on, call))) return 0;
   return static_cast<std::size_t>(detail::packed_weight_size<Operand>(call)) * sizeof(Operand);
 }
 
 /// Packs the weight of a convolution for later runs, which find it in Execution::packed.
-template <Arithmetic A, class Execution, class T>
+template <Arithmetic A, bool Split = true, class Execution, class T>
 void pack_weight(const Execution& on, const Call<T>& call, std::byte* to) {
-  detail::pack_weight(on, call, reinterpret_cast<typename OperandOf<A>::type*>(to));
+  detail::pack_weight(on, call, reinterpret_cast<typename OperandOf<A>::type*>(to),
+                      detail::packed_order<A, Split>(on, call));
 }
 
 template <Arithmetic A, class T>

@@ -112,10 +112,11 @@ struct DeviceBlock {
   }
   __device__ void begin_products() const { detail::begin_warpgroup_products(); }
   __device__ void commit_products() const { detail::commit_warpgroup_products(); }
-  template <int Columns, bool AcrossA, class SumsOf, class AOf>
+  template <class Tile, class SumsOf, class AOf>
   __device__ void multiply_warpgroups(const SumsOf& sums_of, const AOf& a_of, std::uint64_t b) const {
     const auto t = static_cast<int>(threadIdx.x);
-    detail::WarpgroupInstruction<Columns>::template run<AcrossA>(sums_of(t), a_of(t), b);
+    using Instruction = detail::WarpgroupInstruction<Tile::arithmetic, Tile::columns>;
+    Instruction::template run<Tile::a_major == Major::mn>(sums_of(t), a_of(t), b);
   }
   template <int Pending>
   __device__ void wait_products() const {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// Convolutions whose operands the copy engine brings (tensor_map.hpp): a tile's rows are a box of pixels, a step is 64
-// channels of one tap. One thread asks for boxes, warpgroups multiply; barriers in shared memory say which stages are
-// full and which are empty.
+// Convolutions whose operands the copy engine brings (tensor_map.hpp): a tile's rows are a box of pixels, a step is 128
+// bytes of channels of one tap. One thread asks for boxes, warpgroups multiply; barriers in shared memory say which
+// stages are full and which are empty.
 //
 // A Block has, besides what others have: start<Stages>(), roles(produce, consume), await_empty(stage, parity),
 // expect(stage, bytes), copy_box(stage, offset, map, place), await_full(stage, parity), release(stage). Its threads and
@@ -70,7 +70,9 @@ struct BoxPlan {
   ProductPlan product;
 };
 
-inline constexpr int box_depth = TensorBoxes::row_elements;  ///< channels of a step
+/// Channels of a step.
+template <Arithmetic A>
+inline constexpr int box_depth = TensorBoxes::row_bytes / static_cast<int>(sizeof(typename OperandOf<A>::type));
 
 namespace detail {
 
@@ -81,60 +83,62 @@ constexpr bool wastes(std::int64_t there, std::int64_t done) { return done * 4 >
 
 }  // namespace detail
 
-/// For images, stride 1 (a transposed convolution has it in each phase), bf16 in whole chunks. It does not pay where
+/// For images and stride 1 (a transposed convolution has it in each phase), in whole chunks. It does not pay where
 /// more than a quarter of the work would be on pixels or channels that are not there, nor where tiles are too small for
 /// warpgroups.
+template <Arithmetic A>
 constexpr BoxPlan plan_boxes(const WindowGeometry& g, int batch, int channels, int outputs) {
+  constexpr int depth = box_depth<A>;
   BoxPlan plan;
   const PhaseWalk w = walk_phase(g, 0);
   if (!detail::walks_in_boxes(g, w)) return plan;
   plan.tiling = BoxTiling::of(tile_rows, w.x.count, w.y.count, batch);
   const int rows = plan.tiling.boxes() * tile_rows;
-  const int terms = most_taps(g) * round_up(channels, box_depth);
-  plan.product = plan_product({rows, outputs, terms, g.phases()}, {8, true, true});
+  const int terms = most_taps(g) * round_up(channels, depth);
+  plan.product = plan_product({rows, outputs, terms, g.phases()}, {depth / 8, true, true});
   plan.pays = !detail::wastes(std::int64_t{batch} * w.pixels(), rows) &&
-              !detail::wastes(channels, round_up(channels, box_depth)) &&
-              plan.product.kind >= TileKind::warpgroup_large;
+              !detail::wastes(channels, round_up(channels, depth)) && plan.product.kind >= TileKind::warpgroup_large;
   return plan;
 }
 
-/// The same for the gradient of a weight. Rows of a tile are two runs of 64 channels of the large image, each of one
-/// tap.
+/// The same for the gradient of a weight in bf16: floats of matrix instructions cannot lie across the summed axis. Rows
+/// of a tile are two runs of 64 channels of the large image, each of one tap.
 constexpr BoxPlan plan_gradient_boxes(const WindowGeometry& g, int batch, int large, int small) {
+  constexpr int depth = box_depth<Arithmetic::bf16>;
   BoxPlan plan;
   const PhaseWalk w = walk_phase(g, 0);
-  if (!detail::walks_in_boxes(g, w) || large % box_depth != 0) return plan;
-  plan.tiling = BoxTiling::of(box_depth, w.x.count, w.y.count, batch);
-  const int terms = plan.tiling.boxes() * box_depth;
+  if (!detail::walks_in_boxes(g, w) || large % depth != 0) return plan;
+  plan.tiling = BoxTiling::of(depth, w.x.count, w.y.count, batch);
+  const int terms = plan.tiling.boxes() * depth;
   plan.product = plan_product({g.taps() * large, small, terms}, {8, true, true});
   plan.pays =
       !detail::wastes(std::int64_t{batch} * w.pixels(), terms) && plan.product.kind >= TileKind::warpgroup_large;
   return plan;
 }
 
-/// Boxes of pixels, 64 channels each.
+/// Boxes of pixels, 128 bytes of channels each.
 template <class T>
 TensorBoxes boxes_of(const Tensor<T>& x, const BoxTiling& t) {
-  static_assert(sizeof(T) == 2);
   const auto pixel = static_cast<std::uint64_t>(x.pixel_stride) * sizeof(T);
   const auto size = [](auto n) { return static_cast<std::uint64_t>(n); };
   return {x.data,
           {size(x.shape.channels), size(x.shape.width), size(x.shape.height), size(x.batch)},
           {pixel, pixel * size(x.shape.width), pixel * size(x.pixels())},
-          {box_depth, static_cast<std::uint32_t>(t.width()), static_cast<std::uint32_t>(t.height()),
-           static_cast<std::uint32_t>(t.samples())}};
+          {TensorBoxes::row_bytes / sizeof(T), static_cast<std::uint32_t>(t.width()),
+           static_cast<std::uint32_t>(t.height()), static_cast<std::uint32_t>(t.samples())},
+          sizeof(T)};
 }
 
-/// Boxes of 64 channels by 64 outputs of a packed weight [tap][channel][pitch].
+/// Boxes of a weight [tap][row][pitch]: 128 bytes of `rows_of_box` rows.
 template <class T>
-TensorBoxes boxes_of_weight(const T* weight, int taps, int channels, int pitch) {
-  static_assert(sizeof(T) == 2);
+TensorBoxes boxes_of_weight(const T* weight, int taps, int rows, int pitch, int rows_of_box) {
   const auto size = [](auto n) { return static_cast<std::uint64_t>(n); };
   const std::uint64_t row = size(pitch) * sizeof(T);
   return {weight,
-          {size(pitch), size(channels), size(taps), 1},
-          {row, row * size(channels), row * size(channels) * size(taps)},
-          {box_depth, box_depth, 1, 1}};
+          {size(pitch), size(rows), size(taps), 1},
+          {row, row * size(rows), row * size(rows) * size(taps)},
+          {TensorBoxes::row_bytes / sizeof(T), static_cast<std::uint32_t>(rows_of_box), 1, 1},
+          sizeof(T)};
 }
 
 /// Stages that are filled and emptied in turn: of step s, stage s % Stages for the (s / Stages)-th time.
@@ -178,15 +182,18 @@ ULNA_HOST_DEVICE void sum_boxes(Block& block, PerThreadSums& sums, int steps) {
 }
 
 /// A tile of terms lies in panels of 64 columns, WarpgroupProduct::panel_bytes apart: one box each.
+inline constexpr int panel_columns = box_depth<Arithmetic::bf16>;
 template <class Tile>
-inline constexpr int column_panels = Tile::columns / TensorBoxes::row_elements;
+inline constexpr int column_panels = Tile::columns / panel_columns;
 
-/// A convolution or its adjoint, as ConvolutionProgram.
+/// A convolution or its adjoint, as ConvolutionProgram. Weights are [tap][channel][output], for floats
+/// [tap][output][channel].
 template <class Tile_, class Out>
 struct BoxConvolutionProgram {
   using Tile = Tile_;
   using Product = typename ProductOf<Tile>::type;
-  static_assert(Tile::warpgroups && Tile::depth == box_depth && Tile::rows == tile_rows);
+  static constexpr int depth = Tile::depth;
+  static_assert(Tile::warpgroups && depth == box_depth<Tile::arithmetic> && Tile::rows == tile_rows);
 
   TensorMap input, weight;
   BoxTiling tiling;
@@ -204,7 +211,7 @@ struct BoxConvolutionProgram {
     const int first_column = (index.tile - box * column_tiles) * Tile::columns;
     const BoxTiling::Place first = tiling.place_of(box);
     if (first.x >= w.x.count || first.y >= w.y.count) return;  // the first phase may have more pixels than this one
-    const int groups = ceil_div(channels, box_depth);
+    const int groups = ceil_div(channels, depth);
     const SplitRange range(w.taps() * groups, steps_per_split, index.split);
     const int steps = range.end - range.begin;
 
@@ -212,15 +219,19 @@ struct BoxConvolutionProgram {
     const auto produce = [&] {
       TapPosition at(range.begin, groups, w);
       request_boxes<Tile>(block, steps, [&](int stage, int memory) {
-        const int c = at.c * box_depth;
+        const int c = at.c * depth;
         const int x = first.x + w.x.first_offset + at.jx * w.x.offset_step;
         const int y = first.y + w.y.first_offset + at.jy * w.y.offset_step;
         block.copy_box(stage, memory, input, {c, x, y, first.n});
         const int tap = at.tap(kernel, w);
-        ULNA_UNROLL
-        for (int p = 0; p < column_panels<Tile>; ++p)
-          block.copy_box(stage, memory + Tile::ATile::bytes + p * Product::panel_bytes, weight,
-                         {first_column + p * TensorBoxes::row_elements, c, tap, 0});
+        if constexpr (Tile::b_major == Major::k) {
+          block.copy_box(stage, memory + Tile::ATile::bytes, weight, {c, first_column, tap, 0});
+        } else {
+          ULNA_UNROLL
+          for (int p = 0; p < column_panels<Tile>; ++p)
+            block.copy_box(stage, memory + Tile::ATile::bytes + p * Product::panel_bytes, weight,
+                           {first_column + p * panel_columns, c, tap, 0});
+        }
         at.advance(1, groups, w);
       });
     };
@@ -248,7 +259,8 @@ template <class Tile_>
 struct BoxWeightGradientProgram {
   using Tile = Tile_;
   using Product = typename ProductOf<Tile>::type;
-  static_assert(Tile::warpgroups && Tile::depth == box_depth && Tile::a_major == Major::mn);
+  static constexpr int run = box_depth<Arithmetic::bf16>;  ///< of rows
+  static_assert(Tile::warpgroups && Tile::depth == run && Tile::a_major == Major::mn);
 
   TensorMap large, small;
   BoxTiling tiling;
@@ -273,7 +285,7 @@ struct BoxWeightGradientProgram {
       TapPosition at[2];
       ULNA_UNROLL
       for (int p = 0; p < 2; ++p) {
-        at[p] = TapPosition(first_row + p * box_depth, channels, w);
+        at[p] = TapPosition(first_row + p * run, channels, w);
         if (at[p].inside(w)) continue;
         at[p] = {};
         at[p].c = channels;  // behind the last row: outside the image
@@ -289,7 +301,7 @@ struct BoxWeightGradientProgram {
         ULNA_UNROLL
         for (int p = 0; p < column_panels<Tile>; ++p)
           block.copy_box(stage, memory + Tile::ATile::bytes + p * Product::panel_bytes, small,
-                         {first_column + p * TensorBoxes::row_elements, first.x, first.y, first.n});
+                         {first_column + p * panel_columns, first.x, first.y, first.n});
       });
     };
     const auto consume = [&] {

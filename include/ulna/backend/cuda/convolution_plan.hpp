@@ -46,7 +46,7 @@ struct TileOf {
   static constexpr int warp_rows = is_exact || Kind == TileKind::small ? 32 : 64;
   static constexpr int warp_columns = is_exact && Kind != TileKind::small ? 64 : 32;
   using type = std::conditional_t<(Kind >= TileKind::warpgroup_large),
-                                  BlockTile<Arithmetic::bf16, AMajor, 128, columns, 16, columns, 128,
+                                  BlockTile<is_exact ? Arithmetic::bf16 : A, AMajor, 128, columns, 16, columns, 128,
                                             Kind == TileKind::warpgroup_medium ? 3 : 4, true>,
                                   BlockTile<A, AMajor, 128, columns, warp_rows, warp_columns, 64, 4>>;
 };

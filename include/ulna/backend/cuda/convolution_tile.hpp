@@ -93,6 +93,8 @@ struct BlockTile {
   static constexpr int depth = DepthBytes / static_cast<int>(sizeof(Operand));
   static constexpr int threads = Rows / WarpRows * (Columns / WarpColumns) * warp_size;
 
+  /// Matrix instructions of warpgroups take float operands along the summed axis only.
+  static constexpr Major b_major = Warpgroups && A != Arithmetic::bf16 ? Major::k : Major::mn;
   static constexpr bool by_words = A == Arithmetic::tf32;  ///< fragments across k are read a word at a time
   /// Blocks of a multiprocessor that registers must leave room for: one waits while another multiplies. Sums of 64
   /// registers leave room for three blocks of four warps; float operands take more than bf16.
@@ -101,7 +103,8 @@ struct BlockTile {
 
   using ATile = SharedTile<AMajor == Major::k ? Rows : depth, (AMajor == Major::k ? depth : Rows) / vector,
                            by_words && AMajor == Major::mn>;
-  using BTile = SharedTile<depth, Columns / vector, by_words>;
+  using BTile = SharedTile<b_major == Major::k ? Columns : depth, (b_major == Major::k ? depth : Columns) / vector,
+                           by_words && b_major == Major::mn>;
   static constexpr int stage_bytes = ATile::bytes + BTile::bytes;
 
   /// The output tile on its way to memory: float, rows 8 elements apart from the next multiple of the banks.

@@ -113,9 +113,11 @@ void convolution_weight_gradient(const Execution& on, const Call<T>& call) {
   Workspace workspace(call.scratch.data());
   const WeightGradientBuffers<A> b(call, workspace, has_warpgroup_products(on), has_box_copies(on));
   detail::with_kind<A>(b.plan.kind, [&]<TileKind kind>() {
-    if constexpr (kind >= TileKind::warpgroup_large)
-      if (b.tiling.boxes() > 0) return detail::run_box_weight_gradient<kind>(on, call, b);
-    detail::run_weight_gradient<A, kind>(on, call, b);
+    if constexpr (kind < TileKind::warpgroup_large)
+      detail::run_weight_gradient<A, kind>(on, call, b);
+    else if constexpr (A == Arithmetic::bf16)
+      b.tiling.boxes() > 0 ? detail::run_box_weight_gradient<kind>(on, call, b)
+                           : detail::run_weight_gradient<A, kind>(on, call, b);
   });
   const int small = call.input[1].shape.channels;
   on.each("finish_weight_gradient", std::int64_t{b.rows} * small,

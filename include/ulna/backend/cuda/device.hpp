@@ -96,11 +96,11 @@ class BasicDevice {
   }
 
   /// Of the weight of a convolution: see cuda::packed_weight_bytes().
-  static std::size_t packed_weight_bytes(const Call<T>& call, bool aligned) {
-    return cuda::packed_weight_bytes<products>(call, aligned);
+  static std::size_t packed_weight_bytes(const Execution& on, const Call<T>& call, bool aligned) {
+    return cuda::packed_weight_bytes<products, splits>(on, call, aligned);
   }
   static void pack_weight(const Execution& on, const Call<T>& call, std::byte* to) {
-    cuda::pack_weight<products>(on, call, to);
+    cuda::pack_weight<products, splits>(on, call, to);
   }
 
  private:

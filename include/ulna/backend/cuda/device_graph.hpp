@@ -27,14 +27,15 @@ class DeviceGraph {
 
   /// Throws Error unless the device has room for this graph and `further_bytes`.
   static void require_memory(const B& backend, int max_batch, std::int64_t further_bytes) {
-    detail::require_memory([&](int batch) { return static_cast<std::int64_t>(Parts(batch).bytes) + further_bytes; },
-                           max_batch, backend.platform().free_bytes(), backend.platform().name());
+    detail::require_memory(
+        [&](int batch) { return static_cast<std::int64_t>(Parts(backend.platform(), batch).bytes) + further_bytes; },
+        max_batch, backend.platform().free_bytes(), backend.platform().name());
   }
 
   /// `external`: memory of the device.
   DeviceGraph(const B& backend, int max_batch, const ExternalMemory<Master>& external)
       : platform_(backend.platform()),
-        parts_(max_batch),
+        parts_(platform_, max_batch),
         memory_(platform_.template memory<std::byte>(parts_.bytes)),
         staging_(platform_.template staging<Master>(Bound::staging_size(max_batch))) {
     std::byte* const base = memory_.data();
@@ -101,7 +102,7 @@ class DeviceGraph {
  private:
   /// Where the parts of the one allocation begin.
   struct Parts {
-    explicit Parts(int batch) {
+    Parts(const Platform& platform, int batch) : weights(platform.execution(nullptr)) {
       arena = take(Bound::arena_size(batch) * sizeof(Element));
       persistent = take(Bound::persistent_size * sizeof(Master));
       staging = take(Bound::staging_size(batch) * sizeof(Master));

@@ -19,11 +19,12 @@ class PackedWeights {
   using Element = typename B::Element;
   using Master = typename B::Master;
 
-  PackedWeights() : of_node_(static_cast<std::size_t>(C.graph.nodes.size()), none) {
+  explicit PackedWeights(const typename B::Execution& on)
+      : of_node_(static_cast<std::size_t>(C.graph.nodes.size()), none) {
     if (C.graph.loss >= 0) return;
     Binding<Planned, B> shapes;
     shapes.bind({}, 1);
-    shapes.for_each_node(false, [&](auto, const Call<Element>& call) { take(call); });
+    shapes.for_each_node(false, [&](auto, const Call<Element>& call) { take(on, call); });
   }
 
   /// Bytes of all of them.
@@ -42,30 +43,40 @@ class PackedWeights {
   }
 
  private:
-  struct Weight {
-    int node, first_user;
+  /// Everything that decides how a weight is packed.
+  struct User {
+    int weight;
+    Shape input;
+    int channel_offset, pixel_stride;  ///< of the input, modulo the largest chunk
     bool swapped;
+    bool operator==(const User&) const = default;
+  };
+  struct Weight {
+    User user;
+    int first_user;
     std::size_t offset;
   };
   static constexpr auto none = static_cast<std::size_t>(-1);
 
   static int index_of(const Call<Element>& call) { return static_cast<int>(call.node - &C.graph.nodes[0]); }
 
-  void take(const Call<Element>& call) {
+  void take(const typename B::Execution& on, const Call<Element>& call) {
     const Node& n = *call.node;
     if (n.op != Op::convolution && n.op != Op::transposed_convolution) return;
     const int node = n.input[1];
+    const Place& x = C.plan.places[n.input[0]];
+    const User user{node, call.input[0].shape, x.channel_offset % 8, x.pixel_stride % 8, n.swap_channels};
     std::size_t& to = of_node_[static_cast<std::size_t>(index_of(call))];
     for (std::size_t i = 0; i < weights_.size(); ++i)
-      if (weights_[i].node == node && weights_[i].swapped == n.swap_channels) {
+      if (weights_[i].user == user) {
         to = i;
         return;
       }
     const bool aligned = static_cast<std::size_t>(C.plan.places[node].offset) * sizeof(Master) % 16 == 0;
-    const std::size_t bytes = B::packed_weight_bytes(call, aligned);
+    const std::size_t bytes = B::packed_weight_bytes(on, call, aligned);
     if (bytes == 0) return;
     to = weights_.size();
-    weights_.push_back({node, index_of(call), n.swap_channels, bytes_});
+    weights_.push_back({user, index_of(call), bytes_});
     bytes_ += (bytes + 255) / 256 * 256;
   }
 

@@ -47,10 +47,11 @@ inline TensorMap tensor_map(const DeviceExecution&, const TensorBoxes& boxes) {
   const cuuint64_t stride[3] = {boxes.stride[0], boxes.stride[1], boxes.stride[2]};
   const cuuint32_t box[4] = {boxes.box[0], boxes.box[1], boxes.box[2], boxes.box[3]};
   const cuuint32_t step[4] = {1, 1, 1, 1};
-  const CUresult status =
-      detail::encode_tiled()(&map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 4, const_cast<void*>(boxes.data), size, stride,
-                             box, step, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
-                             CU_TENSOR_MAP_L2_PROMOTION_L2_128B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+  const CUtensorMapDataType type =
+      boxes.element == 2 ? CU_TENSOR_MAP_DATA_TYPE_BFLOAT16 : CU_TENSOR_MAP_DATA_TYPE_TFLOAT32;
+  const CUresult status = detail::encode_tiled()(&map, type, 4, const_cast<void*>(boxes.data), size, stride, box, step,
+                                                 CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
+                                                 CU_TENSOR_MAP_L2_PROMOTION_L2_128B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
   if (status != CUDA_SUCCESS)
     throw Error("cuTensorMapEncodeTiled refuses boxes of " + std::to_string(box[1]) + " x " + std::to_string(box[2]) +
                 " x " + std::to_string(box[3]) + " rows in a tensor of " + std::to_string(size[0]) + " x " +

@@ -66,8 +66,11 @@ void check_node_on_device(const Graph<>& graph, const Node& n, const std::vector
   CHECK_MESSAGE(same_bits(run_node(device, graph, n, values, with).output, found.output), "in place");
 }
 
+/// Operands lie between channels of others, or dense: a device takes those in larger pieces.
+enum class Operand { scattered, dense };
+
 template <Precision P>
-void check_case(Draw& d, Value y, bool differentiable) {
+void check_case(Draw& d, Value y, bool differentiable, Operand operand = Operand::scattered) {
   const Value dy = append_dy(d.b, y);
   std::vector<Values> values = d.leaves<ElementOf<P>>();
   const auto b = std::make_unique<Builder>(d.b);
@@ -81,7 +84,8 @@ void check_case(Draw& d, Value y, bool differentiable) {
                  << n.shape.height << ", width " << n.shape.width << ", batch " << d.batch);
     for (const bool accumulate : {false, true}) {
       if (accumulate && n.gradient_of < 0) continue;
-      Conditions with{.batch = d.batch, .layout_seed = static_cast<std::uint64_t>(id) + 1};
+      const int layout = operand == Operand::dense ? 0 : id + 1;
+      Conditions with{.batch = d.batch, .layout_seed = static_cast<std::uint64_t>(layout)};
       n.accumulate = accumulate;
       if (accumulate) with.prior.assign(size_of(n, d.batch), 0.75);
       check_node_on_device<P>(graph, n, values, with);
@@ -99,6 +103,22 @@ void check_ops() {
       const auto d = drawn(op, variant, y);
       check_case<P>(*d, y, op.differentiable);
     }
+}
+
+/// Enough channels and pixels, whole and dense, for every way that a device has of multiplying: products of warpgroups,
+/// operands brought by the copy engine. A transposed convolution in four phases, and a 3x3 one of its output.
+template <Precision P>
+void check_wide_convolutions() {
+  const OpCase wide{"wide_convolutions", [](Draw& d) {
+                      const Value x = d.image(64, {1, 16, 24});
+                      const Value weight = d.b.transposed_weight("up", 64, 128, {1, 2, 2});
+                      const Value up = op::transposed_convolution(d.b, x, weight, {}, window2d(2, 2));
+                      return op::convolution(d.b, up, d.b.weight("weight", 128, 192, {1, 3, 3}),
+                                             d.vector(ParameterKind::bias, 192), window2d(3, 1, 1));
+                    }};
+  Value y;
+  const auto d = drawn(wide, 0, y);
+  check_case<P>(*d, y, true, Operand::dense);
 }
 
 /// `loss`, `rest`: what losses, and all else that a short training leaves, may differ by.
@@ -130,6 +150,12 @@ TEST_CASE("a device that is not there is named" * doctest::skip(!here)) {
 TEST_CASE("every op on the device, exactly" * doctest::skip(!here)) { check_ops<Precision::exact>(); }
 TEST_CASE("every op on the device, in TF32" * doctest::skip(!here)) { check_ops<Precision::tf32>(); }
 TEST_CASE("every op on the device, in bf16" * doctest::skip(!here)) { check_ops<Precision::bf16>(); }
+
+TEST_CASE("wide convolutions on the device" * doctest::skip(!here)) {
+  check_wide_convolutions<Precision::exact>();
+  check_wide_convolutions<Precision::tf32>();
+  check_wide_convolutions<Precision::bf16>();
+}
 
 TEST_CASE("training and prediction on the device follow the reference" * doctest::skip(!here)) {
   check_trace(Precision::exact, 1e-4, 1e-3);

@@ -203,8 +203,10 @@ void load_weights(Model<P, T>& model, const safetensors::File& file, const NameM
   for (const Parameter& p : model.graph().parameters)
     values.push_back(file.at(map(name_of(model.graph(), p))).template elements<T>());
   std::size_t i = 0;
-  for (const Parameter& p : model.graph().parameters)
+  for (const Parameter& p : model.graph().parameters) {
     to_memory_order<T>(p, values[i++].span(), model.mutable_values(p));
+    file.forget(file.at(map(name_of(model.graph(), p))));
+  }
 }
 
 template <class P, class T>

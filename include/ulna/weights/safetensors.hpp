@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <cstring>
 #include <filesystem>
+#include <functional>
 #include <limits>
 #include <map>
 #include <memory>
@@ -180,6 +181,15 @@ class File {
   const Tensor* find(std::string_view name) const {
     const auto place = index_.find(std::string(name));
     return place == index_.end() ? nullptr : &tensors_[place->second];
+  }
+
+  /// For tensors that were copied: a mapped file's memory is given back; the tensor can still be read.
+  void forget(const Tensor& tensor) const {
+    const auto lies_in = [&tensor](std::span<const std::byte> all) {  // those of with() lie elsewhere
+      return !std::less<>{}(tensor.bytes.data(), all.data()) &&
+             std::less<>{}(tensor.bytes.data(), all.data() + all.size());
+    };
+    if (mapping_ && lies_in(mapping_->bytes())) mapping_->forget(tensor.bytes);
   }
 
   /// The tensor of that name; WeightsError when there is none.

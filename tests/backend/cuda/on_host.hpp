@@ -24,7 +24,7 @@ struct CudaOnHost {
     else
       return [](const Call<T>& call) {
         const cuda::RunState state{call.seed.value, call.step};
-        cuda::launcher<op, cuda::HostExecution, T>()(cuda::HostExecution{&state, Backwards}, call);
+        cuda::launcher<op, cuda::HostExecution, T>()(cuda::HostExecution{.run = &state, .backwards = Backwards}, call);
       };
   }
 

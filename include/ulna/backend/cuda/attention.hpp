@@ -291,7 +291,7 @@ namespace detail {
 template <class T>
 bool heads_in_chunks(const Node& node, const std::initializer_list<Tensor<T>>& all) {
   const int size = all.begin()->shape.channels / node.heads;
-  return size <= 64 && size * sizeof(T) % chunk_bytes == 0 &&
+  return size <= 64 && size * static_cast<int>(sizeof(T)) % chunk_bytes == 0 &&
          std::all_of(all.begin(), all.end(), [](const Tensor<T>& x) { return in_chunks(x); });
 }
 

@@ -199,13 +199,16 @@ void load_weights(Model<P, T>& model, const safetensors::File& file, const NameM
   detail::require_tensors(file, detail::tensor_shapes(model.graph(), map), detail::is_bookkeeping,
                           detail::tensor_shapes(whole, map));
   detail::require_architecture(file, architecture_hash(model.graph()), architecture_hash(whole));
+  std::vector<const safetensors::Tensor*> tensors;
   std::vector<safetensors::Elements<T>> values;  // before anything changes: a tensor of an odd type throws here
-  for (const Parameter& p : model.graph().parameters)
-    values.push_back(file.at(map(name_of(model.graph(), p))).template elements<T>());
+  for (const Parameter& p : model.graph().parameters) {
+    tensors.push_back(&file.at(map(name_of(model.graph(), p))));
+    values.push_back(tensors.back()->template elements<T>());
+  }
   std::size_t i = 0;
   for (const Parameter& p : model.graph().parameters) {
-    to_memory_order<T>(p, values[i++].span(), model.mutable_values(p));
-    file.forget(file.at(map(name_of(model.graph(), p))));
+    to_memory_order<T>(p, values[i].span(), model.mutable_values(p));
+    file.forget(*tensors[i++]);
   }
 }
 

@@ -84,7 +84,7 @@ class AnySegmenter::Compiled final : public Network {
   ProbabilityArray probabilities(const ImagesView& image) override { return segmenter_->probabilities(image); }
 
   void load(const safetensors::File& file, const NameMap& map) override {
-    Model<P, MasterOf<B>> candidate = model_.copy();
+    Model<P, MasterOf<B>> candidate{zeros};
     load_weights(candidate, file, map);
     if (detail::has_sample_for<P>(file)) check_sample<B, P>(candidate, file);
     std::ranges::copy(candidate.parameters(), model_.mutable_parameters().begin());

@@ -99,6 +99,16 @@ class DeviceGraph {
   /// Bytes held on the device.
   std::size_t bytes() const { return parts_.bytes; }
 
+  /// The most scratch that a batch of up to `batch` samples takes: where pixels are few, sums are split, so a smaller
+  /// batch may take more.
+  static std::size_t scratch_bytes(int batch) {
+    Bound bound;
+    std::size_t most = 0;
+    for (; batch > 0; batch = batch > 256 ? batch / 2 : batch - 1)
+      most = std::max(most, bound.scratch_bytes(batch, 1));
+    return most;
+  }
+
  private:
   /// Where the parts of the one allocation begin.
   struct Parts {
@@ -108,7 +118,7 @@ class DeviceGraph {
       staging = take(Bound::staging_size(batch) * sizeof(Master));
       master_arena = take(Bound::master_arena_size(batch) * sizeof(Master));
       packed = take(weights.bytes());
-      scratch = take(Bound().scratch_bytes(batch < countable_batch ? batch : countable_batch, 1));
+      scratch = take(scratch_bytes(std::min(batch, countable_batch)));
     }
     PackedWeights<Planned, B> weights;
     std::size_t arena, persistent, staging, master_arena, packed, scratch;

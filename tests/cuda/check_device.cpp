@@ -60,9 +60,9 @@ void check_node_on_device(const Graph<>& graph, const Node& n, const std::vector
   for (std::size_t i = 0; i < max_inputs; ++i)
     CHECK(relative_error(found.inputs[i], expected.inputs[i]) <= (n.op == Op::update_running ? float_tolerance : 0.0));
   CHECK_MESSAGE(same_bits(run_node(device, graph, n, values, with).output, found.output), "another run, other bits");
-  const int taken = with_op(n.op, []<Op op>() { return OpRule<op>::in_place; });
-  if (taken != 0 || !is_image(n)) return;
-  with.in_place = true;
+  with.in_place =
+      n.residual != Residual::none ? residual_input : with_op(n.op, []<Op op>() { return OpRule<op>::in_place; });
+  if (with.in_place < 0 || !is_image(n)) return;
   CHECK_MESSAGE(same_bits(run_node(device, graph, n, values, with).output, found.output), "in place");
 }
 
@@ -142,6 +142,15 @@ TEST_CASE("without a device there is one clear exception" * doctest::skip(here))
   CHECK_THROWS_WITH_AS(testing::trace_on_device(Precision::exact), no_device.c_str(), Error);
 }
 
+TEST_CASE("a driver that is too old, and missing code, are named with the remedy") {
+  const auto [driver, code] = testing::messages_about_versions();
+  CHECK(driver.rfind("cuda::Device: the NVIDIA driver is for CUDA 11.8, this program was built with CUDA 1", 0) == 0);
+  CHECK(driver.find("; install a newer driver or build with an older toolkit (cudaErrorInsufficientDriver: ") !=
+        std::string::npos);
+  CHECK(code.rfind("device 0, NVIDIA X: cudaErrorNoKernelImageForDevice: ", 0) == 0);
+  CHECK(code.find("; this program was compiled for the architectures ") != std::string::npos);
+}
+
 TEST_CASE("a device that is not there is named" * doctest::skip(!here)) {
   CHECK(testing::why_no_device(1000).rfind("cuda::Device: device 1000 was asked for, there ", 0) == 0);
   CHECK(testing::why_no_device(-1).rfind("cuda::Device: device -1 was asked for, there ", 0) == 0);
@@ -180,6 +189,31 @@ TEST_CASE("models that share a device leave each other alone" * doctest::skip(!h
     const auto alone = testing::hashes_on_device(precision, 3, true, false);
     CHECK(std::set<std::uint64_t>(alone.begin(), alone.end()).size() == 3);
     CHECK(testing::hashes_on_device(precision, 3, true, true) == alone);
+  }
+}
+
+TEST_CASE("a profile on the device has the time of every node, and what the device can do" * doctest::skip(!here)) {
+  for (const Precision precision : testing::precisions) {
+    CAPTURE(static_cast<int>(precision));
+    for (const Profile& profile : testing::profiles_on_device(precision)) {
+      MESSAGE(profile.machine.flops * 1e-12 << " TFLOP/s, " << profile.machine.bytes_per_second * 1e-9 << " GB/s");
+      // any device since 2020 and for a while
+      CHECK(profile.machine.flops > 1e12);
+      CHECK(profile.machine.flops < 1e16);
+      CHECK(profile.machine.bytes_per_second > 5e10);
+      CHECK(profile.machine.bytes_per_second < 1e14);
+      double sum = 0.0;
+      for (const ProfileRow& row : profile.rows) {
+        CAPTURE(row.path << ", " << row.op);
+        CHECK(row.seconds >= 0.0);
+        CHECK(row.seconds < 0.1);
+        CHECK(row.seconds >= 0.3 * row.roofline_seconds);
+        sum += row.seconds;
+      }
+      CHECK(sum > 0.0);
+      CHECK(sum < 2.0 * profile.seconds);  // medians of parts, and of the whole
+      CHECK(sum > 0.5 * profile.seconds);
+    }
   }
 }
 

@@ -8,6 +8,7 @@
 
 #include "ulna/backend/tensor.hpp"
 #include "ulna/bf16.hpp"
+#include "ulna/runtime/profile.hpp"
 #include "ulna/runtime/view.hpp"
 
 namespace ulna::testing {
@@ -41,6 +42,12 @@ Trace trace_on_device(Precision precision, bool eager = false);
 /// images, but with `unlike` each starts and sees its own. `together`: their steps take turns, else one model after
 /// the other.
 std::vector<std::uint64_t> hashes_on_device(Precision precision, int count, bool unlike, bool together);
+
+/// Of a prediction and of a training step. Throws unless the model stays as it was.
+std::array<Profile, 2> profiles_on_device(Precision precision);
+
+/// What is said where the driver is older than the toolkit, and where there is no code for the device's architecture.
+std::array<std::string, 2> messages_about_versions();
 
 /// What a batch that needs much more memory than any device has is told, by a predictor and by a trainer.
 std::array<std::string, 2> messages_about_memory();

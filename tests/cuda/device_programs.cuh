@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <functional>
 #include <memory>
 
@@ -68,6 +69,19 @@ std::vector<std::uint64_t> hashes(int count, bool unlike, bool together) {
     }
   }
   return found;
+}
+
+template <class B>
+std::array<Profile, 2> profiles() {
+  const RandomBatch batch = random_batch<TracedNet>(3);
+  Model<TracedNet> model;
+  Predictor<TracedNet, B> predictor{model, 3};
+  const Profile inference = predictor.profile(batch.image_view, {.runs = 3});
+  Trainer<TracedNet, DiceCrossEntropy, B, SGD> trainer{model, {}, {.batch = 3}};
+  const std::uint64_t before = model.hash();
+  const Profile training = trainer.profile(batch.image_view, batch.label_view, {}, {.runs = 3});
+  if (model.hash() != before) throw Error("a profile changed the model");
+  return {inference, training};
 }
 
 }  // namespace ulna::testing

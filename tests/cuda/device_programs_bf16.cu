@@ -6,5 +6,6 @@ namespace ulna::testing {
 
 template Trace trace_of<bf16, cuda::arithmetic::Tf32>(bool);
 template std::vector<std::uint64_t> hashes<cuda::Device<bf16>>(int, bool, bool);
+template std::array<Profile, 2> profiles<cuda::Device<bf16>>();
 
 }  // namespace ulna::testing

@@ -53,7 +53,9 @@ static_assert(roofline_seconds({.macs = 100, .bytes_read = 10, .bytes_written = 
                                {.flops = 1, .bytes_per_second = 30}) == 200.0);
 
 /// Rows are the nodes that run, in order, each once, with its cost; times are times.
+template <class B>
 void check(const Profile& profile, const auto& compiled, int batch) {
+  constexpr ElementBytes bytes{sizeof(typename B::Element), sizeof(MasterOf<B>)};
   CHECK(profile.batch == batch);
   std::size_t at = 0;
   std::int64_t macs = 0;
@@ -63,6 +65,8 @@ void check(const Profile& profile, const auto& compiled, int batch) {
     if (!has_kernel(n.op) || n.once) continue;
     REQUIRE(at < profile.rows.size());
     const ProfileRow& row = profile.rows[at++];
+    CHECK(row.node == i);
+    CHECK(row.cost == cost_of(compiled, i, batch, bytes));
     CHECK(row.path == path_of(compiled.graph, n.scope));
     CHECK(row.op.find(n.op == Op::activation ? "relu" : name_of(n.op)) == 0);
     CHECK(row.shape == n.shape);
@@ -85,7 +89,7 @@ void check_inference(B backend) {
   const auto before = predictor.predict(two.image_view);
   const std::vector<typename B::Element> expected(before.data, before.sample(2));
   const Profile profile = predictor.profile(two.image_view, {.runs = 1, .machine = machine});
-  check(profile, P::inference, 2);
+  check<B>(profile, P::inference, 2);
   CHECK(profile.cost().macs == 2 * P::macs);
   CHECK(profile.machine == machine);
   // nothing else changed
@@ -101,7 +105,7 @@ void check_training(B backend) {
   Trainer<P, DiceCrossEntropy, B> trainer{model, {}, {.batch = 2}, backend};
   trainer.step(two.image_view, two.label_view);
   const std::uint64_t hash = model.hash();
-  check(trainer.profile(two.image_view, two.label_view, {}, {.runs = 1, .machine = machine}), Training::compiled, 2);
+  check<B>(trainer.profile(two.image_view, two.label_view, {}, {.runs = 1, .machine = machine}), Training::compiled, 2);
   CHECK(model.hash() == hash);
   CHECK(trainer.steps() == 1);
 }

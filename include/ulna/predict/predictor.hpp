@@ -80,9 +80,12 @@ class Predictor {
 
   /// What an inference of a batch costs, and where its time goes, node by node. What is evaluated only when parameters
   /// change is not among them. Costs nothing unless it is called. Throws as predict().
-  Profile profile(const ImagesView& images, const ProfileOptions& options = {}) requires CpuBackend<B> {
+  Profile profile(const ImagesView& images, const ProfileOptions& options = {}) {
     predict(images);
-    return detail::profile(executor_, backend_, options);
+    if constexpr (CpuBackend<B>)
+      return detail::profile(executor_, backend_, options);
+    else
+      return executor_.profile(backend_, options);
   }
 
   /// A value inside the network that it publishes (attention maps, logits of further heads), of the last batch, by its

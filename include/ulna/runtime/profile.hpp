@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Where the time of a run goes, node by node, beside what each node costs.
+// Where the time of a run goes, node by node, beside what each node costs. A backend with memory of its own measures
+// itself (backend/cuda/device_graph.hpp).
 #pragma once
 
 #include <algorithm>
@@ -27,6 +28,7 @@ struct ProfileOptions {
 
 /// A node of the graph that runs, in a profile.
 struct ProfileRow {
+  int node = -1;     ///< its index in the graph
   std::string path;  ///< of the layer: UNet/encoder[0]/conv1
   std::string op;    ///< convolution 3x3 + relu
   Shape shape{};     ///< of its output, one sample
@@ -40,7 +42,7 @@ struct Profile {
   int batch = 0;
   Machine machine{};
   std::vector<ProfileRow> rows;  ///< in the order of execution
-  double seconds = 0.0;          ///< of the whole run, median
+  double seconds = 0.0;          ///< of the whole run, median; of a device: without copies from and to the host
 
   Cost cost() const {
     Cost sum;
@@ -88,49 +90,70 @@ inline double median(std::span<double> values) {
   return values[middle];
 }
 
+/// What was measured: of each node and of whole runs, run after run.
+class ProfileTimes {
+ public:
+  /// Throws ArgumentError unless options.runs is positive.
+  ProfileTimes(int nodes, const ProfileOptions& options)
+      : runs_(static_cast<std::size_t>(options.runs < 1 ? 0 : options.runs)),
+        of_nodes_(static_cast<std::size_t>(nodes) * runs_),
+        of_runs_(runs_) {
+    if (options.runs < 1)
+      throw ArgumentError("profile: runs is " + std::to_string(options.runs) + ", must be at least 1");
+  }
+
+  std::size_t runs() const { return runs_; }
+  std::span<double> of_node(std::ptrdiff_t id) {
+    return std::span(of_nodes_).subspan(static_cast<std::size_t>(id) * runs_, runs_);
+  }
+  std::span<double> of_runs() { return of_runs_; }
+
+ private:
+  std::size_t runs_;
+  std::vector<double> of_nodes_;  // run after run of each node
+  std::vector<double> of_runs_;
+};
+
+/// The profile of the planned graph `Planned::compiled` on backend B, from what was measured.
+template <class Planned, class B>
+Profile profile_of(ProfileTimes& times, int batch, const Machine& machine) {
+  constexpr const auto& C = Planned::compiled;
+  Profile result{.batch = batch, .machine = machine, .rows = {}, .seconds = median(times.of_runs())};
+  constexpr ElementBytes bytes{static_cast<int>(sizeof(typename B::Element)),
+                               static_cast<int>(sizeof(ulna::MasterOf<B>))};
+  for (int i = 0; i < C.graph.nodes.size(); ++i) {
+    const Node& n = C.graph.nodes[i];
+    if (!has_kernel(n.op) || n.once) continue;
+    ProfileRow row{.node = i, .path = path_of(C.graph, n.scope), .op = describe(n), .shape = n.shape};
+    row.cost = cost_of(C, i, batch, bytes);
+    row.roofline_seconds = roofline_seconds(row.cost, machine);
+    row.seconds = median(times.of_node(i));
+    result.rows.push_back(row);
+  }
+  return result;
+}
+
 /// Runs what is bound and staged, 1 + options.runs times. Throws ArgumentError unless options.runs is positive.
 template <class Planned, CpuBackend B>
 Profile profile(Executor<Planned, B>& executor, const B& backend, const ProfileOptions& options, Seed seed = {},
                 std::uint64_t step = 0) {
   constexpr const auto& C = Planned::compiled;
   using Clock = std::chrono::steady_clock;
-  if (options.runs < 1)
-    throw ArgumentError("profile: runs is " + std::to_string(options.runs) + ", must be at least 1");
   const auto seconds = [](Clock::duration d) { return std::chrono::duration<double>(d).count(); };
-  const auto runs = static_cast<std::size_t>(options.runs);
-  std::vector<double> of_nodes(static_cast<std::size_t>(C.graph.nodes.size()) * runs);  // run after run of each node
-  std::vector<double> of_runs(runs);
-  const auto of_node = [&](std::ptrdiff_t id) {
-    return std::span(of_nodes).subspan(static_cast<std::size_t>(id) * runs, runs);
-  };
+  ProfileTimes times(C.graph.nodes.size(), options);
   executor.run(seed, step);
-  for (std::size_t i = 0; i < runs; ++i) {
+  for (std::size_t i = 0; i < times.runs(); ++i) {
     const auto run_begin = Clock::now();
     executor.run_each(
         [&](auto kernel, const auto& call) {
           const auto begin = Clock::now();
           kernel(call);
-          of_node(call.node - C.graph.nodes.begin())[i] = seconds(Clock::now() - begin);
+          times.of_node(call.node - C.graph.nodes.begin())[i] = seconds(Clock::now() - begin);
         },
         seed, step);
-    of_runs[i] = seconds(Clock::now() - run_begin);
+    times.of_runs()[i] = seconds(Clock::now() - run_begin);
   }
-
-  Profile result{.batch = executor.batch(),
-                 .machine = options.machine ? *options.machine : measure_machine(backend),
-                 .rows = {},
-                 .seconds = median(of_runs)};
-  constexpr ElementBytes bytes{static_cast<int>(sizeof(typename B::Element)), static_cast<int>(sizeof(MasterOf<B>))};
-  for (int i = 0; i < C.graph.nodes.size(); ++i) {
-    const Node& n = C.graph.nodes[i];
-    if (!has_kernel(n.op) || n.once) continue;
-    ProfileRow row{.path = path_of(C.graph, n.scope), .op = describe(n), .shape = n.shape};
-    row.cost = cost_of(C, i, result.batch, bytes);
-    row.roofline_seconds = roofline_seconds(row.cost, result.machine);
-    row.seconds = median(of_node(i));
-    result.rows.push_back(row);
-  }
-  return result;
+  return profile_of<Planned, B>(times, executor.batch(), options.machine ? *options.machine : measure_machine(backend));
 }
 
 }  // namespace detail

@@ -121,7 +121,7 @@ class Trainer {
   /// Parameters and running statistics stay as they are, gradients() are the batch's. Costs nothing unless it is
   /// called.
   Profile profile(const ImagesView& images, const LabelsView& labels, const ImagesView& weights = {},
-                  const ProfileOptions& options = {}) requires CpuBackend<B> {
+                  const ProfileOptions& options = {}) {
     load(images, labels, weights);
     return run_.profile(options_.seed, step_, options);
   }

@@ -7,11 +7,13 @@
 #include <cstdint>
 #include <limits>
 #include <string>
+#include <vector>
 
 #include "ulna/backend/cuda/device.hpp"
 #include "ulna/backend/cuda/error.hpp"
 #include "ulna/backend/cuda/packed_weights.hpp"
 #include "ulna/runtime/binding.hpp"
+#include "ulna/runtime/profile.hpp"
 
 namespace ulna::cuda {
 
@@ -64,16 +66,38 @@ class DeviceGraph {
   /// Enqueues the nodes that are evaluated when parameters change, and the packing of weights; or all other nodes.
   /// `run`: in memory of the device.
   void enqueue(bool once, const RunState* run) const {
-    auto on = platform_.execution(run);
-    std::byte* const packed = memory_.data() + parts_.packed;
-    binding_.for_each_node(once, [&](auto kernel, const Call<Element>& call) {
-      on.packed = parts_.weights.of(call, packed);
-      named(call, [&] { kernel(on, call); });
-    });
+    enqueue_each(once, run, [](const Call<Element>&) {});
     if (!once) return;
+    const auto on = platform_.execution(run);
+    std::byte* const packed = memory_.data() + parts_.packed;
     binding_.for_each_node(false, [&](auto, const Call<Element>& call) {
       if (parts_.weights.packs(call)) named(call, [&] { B::pack_weight(on, call, parts_.weights.of(call, packed)); });
     });
+  }
+
+  /// Measures what enqueue(false, run) enqueues, node by node. A node's time is from the end of the one before to its
+  /// own. The first run is not measured: it waits for each node, so that a kernel that fails on the device, which a
+  /// replay only knows of at its end, is named.
+  void measure(ulna::detail::ProfileTimes& times, const RunState* run) const {
+    std::vector<int> nodes;
+    platform_.run([&] {
+      enqueue_each(false, run, [&](const Call<Element>& call) {
+        platform_.wait();
+        nodes.push_back(static_cast<int>(call.node - C.graph.nodes.begin()));
+      });
+    });
+    std::vector<typename Platform::Mark> marks(nodes.size() + 1);
+    for (std::size_t r = 0; r < times.runs(); ++r) {
+      platform_.run([&] {
+        platform_.delay(static_cast<double>(marks.size()) * enqueue_seconds);
+        platform_.mark(marks[0]);
+        enqueue_each(false, run, [&, i = std::size_t{0}](const Call<Element>&) mutable { platform_.mark(marks[++i]); });
+      });
+      platform_.wait();
+      for (std::size_t i = 0; i < nodes.size(); ++i)
+        times.of_node(nodes[i])[r] = platform_.seconds(marks[i], marks[i + 1]);
+      times.of_runs()[r] = platform_.seconds(marks.front(), marks.back());
+    }
   }
 
   /// A node's output in memory of the device.
@@ -104,8 +128,7 @@ class DeviceGraph {
   static std::size_t scratch_bytes(int batch) {
     Bound bound;
     std::size_t most = 0;
-    for (; batch > 0; batch = batch > 256 ? batch / 2 : batch - 1)
-      most = std::max(most, bound.scratch_bytes(batch, 1));
+    for (; batch > 0; batch = batch > 256 ? batch / 2 : batch - 1) most = std::max(most, bound.scratch_bytes(batch, 1));
     return most;
   }
 
@@ -131,6 +154,23 @@ class DeviceGraph {
       return at;
     }
   };
+
+  /// More than the host takes to enqueue a node: so long the device waits before a run that is measured, so that it
+  /// never waits for the host.
+  static constexpr double enqueue_seconds = 20e-6;
+
+  /// `then(call)` follows each node.
+  void enqueue_each(bool once, const RunState* run, auto then) const {
+    auto on = platform_.execution(run);
+    std::byte* const packed = memory_.data() + parts_.packed;
+    binding_.for_each_node(once, [&](auto kernel, const Call<Element>& call) {
+      on.packed = parts_.weights.of(call, packed);
+      named(call, [&] {
+        kernel(on, call);
+        then(call);
+      });
+    });
+  }
 
   /// Does a node's work; what it throws names the node.
   static void named(const Call<Element>& call, const auto& work) {

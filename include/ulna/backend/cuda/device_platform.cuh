@@ -43,6 +43,7 @@ struct Releaser {
 };
 using Stream = std::unique_ptr<CUstream_st, Releaser<cudaStreamDestroy>>;
 using Graph = std::unique_ptr<CUgraph_st, Releaser<cudaGraphDestroy>>;
+using Event = std::unique_ptr<CUevent_st, Releaser<cudaEventDestroy>>;
 using GraphExec = std::unique_ptr<CUgraphExec_st, Releaser<cudaGraphExecDestroy>>;
 
 /// Zeroed memory that one function takes and another gives back.
@@ -66,16 +67,24 @@ class OwnedMemory {
 template <int>
 __global__ void probe_kernel() {}
 
-/// How many devices there are; throws Error with the reason when there is none.
-inline int device_count() {
-  int count = 0;
-  const cudaError_t status = cudaGetDeviceCount(&count);
+/// Waits. The counter may advance by a microsecond at a time.
+template <int>
+__global__ void delay_kernel(std::uint64_t nanoseconds) {
+  std::uint64_t begin, now;
+  asm volatile("mov.u64 %0, %globaltimer;" : "=l"(begin));
+  do {
+    __nanosleep(500);
+    asm volatile("mov.u64 %0, %globaltimer;" : "=l"(now));
+  } while (now - begin < nanoseconds);
+}
+
+/// The count that cudaGetDeviceCount() gave with `status`; throws Error with the reason when there is no device to use.
+inline int usable_devices(cudaError_t status, int count, int driver_version) {
   if (status == cudaErrorInsufficientDriver) {
-    int driver = 0;
-    (void)cudaDriverGetVersion(&driver);
     (void)cudaGetLastError();
-    if (driver == 0) throw Error("cuda::Device: there is no NVIDIA driver on this machine (" + words_of(status) + ")");
-    throw Error("cuda::Device: the NVIDIA driver is for CUDA " + version_text(driver) +
+    if (driver_version == 0)
+      throw Error("cuda::Device: there is no NVIDIA driver on this machine (" + words_of(status) + ")");
+    throw Error("cuda::Device: the NVIDIA driver is for CUDA " + version_text(driver_version) +
                 ", this program was built with CUDA " + version_text(CUDART_VERSION) +
                 "; install a newer driver or build with an older toolkit (" + words_of(status) + ")");
   }
@@ -85,6 +94,15 @@ inline int device_count() {
   }
   check(status, "cuda::Device: asking for the devices");
   return count;
+}
+
+/// How many devices there are; throws Error when there is none.
+inline int device_count() {
+  int count = 0;
+  int driver = 0;
+  const cudaError_t status = cudaGetDeviceCount(&count);
+  (void)cudaDriverGetVersion(&driver);
+  return usable_devices(status, count, driver);
 }
 
 }  // namespace detail
@@ -98,6 +116,7 @@ class DevicePlatform {
   template <class U>
   using Staging = detail::OwnedMemory<U, cudaFreeHost>;
   using Recording = detail::GraphExec;
+  using Mark = detail::Event;
 
   explicit DevicePlatform(int index) : index_(index) {
     const int count = detail::device_count();
@@ -200,7 +219,32 @@ class DevicePlatform {
     check(cudaGraphLaunch(recording.get(), stream_.get()), name_ + ": starting a run");
   }
 
-  void wait() const { check(cudaStreamSynchronize(stream_.get()), name_ + ": a kernel or copy failed"); }
+  void run(const auto& work) const {
+    const detail::Current current(index_);
+    work();
+  }
+  void mark(Mark& m) const {
+    if (!m) {
+      cudaEvent_t event = nullptr;
+      check(cudaEventCreate(&event), name_ + ": creating an event");
+      m.reset(event);
+    }
+    check(cudaEventRecord(m.get(), stream_.get()), name_ + ": recording an event");
+  }
+  double seconds(const Mark& from, const Mark& to) const {
+    float milliseconds = 0.0f;
+    check(cudaEventElapsedTime(&milliseconds, from.get(), to.get()),
+          name_ + ": asking for the time between two events");
+    return 1e-3 * static_cast<double>(milliseconds);
+  }
+  void delay(double seconds) const {
+    launch(context_, "delay", detail::delay_kernel<0>, 1, 1, 0, static_cast<std::uint64_t>(seconds * 1e9));
+  }
+
+  void wait() const {
+    const cudaError_t status = cudaStreamSynchronize(stream_.get());
+    if (status != cudaSuccess) check(status, name_ + ": a kernel or copy failed (profile() says at which node)");
+  }
 
  private:
   std::string taking(std::size_t bytes, const char* what) const {

@@ -7,7 +7,9 @@
 #include <vector>
 
 #include "ulna/backend/cuda/device_graph.hpp"
+#include "ulna/backend/cuda/machine.hpp"
 #include "ulna/runtime/executor.hpp"
+#include "ulna/runtime/profile.hpp"
 
 namespace ulna {
 
@@ -62,6 +64,15 @@ class Executor<Planned, cuda::BasicDevice<T, A, Platform>> {
       });
     platform_.replay(recording);
     platform_.wait();
+  }
+
+  /// Where the time of run() goes. What is staged is what runs. Throws ArgumentError unless options.runs is positive.
+  Profile profile(const B& backend, const ProfileOptions& options) {
+    detail::ProfileTimes times(C.graph.nodes.size(), options);
+    platform_.run([this] { graph_.upload_staged(); });
+    graph_.measure(times, run_.data());
+    return detail::profile_of<Planned, B>(times, batch(),
+                                          options.machine ? *options.machine : measure_machine(backend));
   }
 
   Tensor<Element> tensor(int id) const {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "ulna/backend/cuda/device_graph.hpp"
+#include "ulna/backend/cuda/machine.hpp"
 #include "ulna/backend/cuda/update.hpp"
 #include "ulna/train/training_run.hpp"
 
@@ -25,7 +26,8 @@ class TrainingRun<Training, cuda::BasicDevice<T, A, Platform>, ModelType, Optimi
   using Master = typename B::Master;
 
   TrainingRun(B& backend, ModelType& model, const Optimizer& optimizer, int max_batch, double clip_norm)
-      : platform_(backend.platform()),
+      : backend_(backend),
+        platform_(backend.platform()),
         model_(model),
         optimizer_(optimizer),
         clip_norm_(clip_norm),
@@ -87,6 +89,25 @@ class TrainingRun<Training, cuda::BasicDevice<T, A, Platform>, ModelType, Optimi
     });
     const cuda::StepResult& result = *staged_result_.data();
     return {static_cast<double>(result.loss), clip_norm_ > 0.0 ? result.gradient_norm : 0.0};
+  }
+
+  /// Where the time of evaluate() goes. Running statistics stay as they are.
+  Profile profile(Seed seed, std::int64_t step, const ProfileOptions& options) {
+    detail::ProfileTimes times(C.graph.nodes.size(), options);
+    prepare();
+    staged_control_.data()->run = {seed.value, static_cast<std::uint64_t>(step)};
+    std::vector<Master> state(state_count);
+    platform_.run([&] {
+      platform_.copy(state.data(), state_.data(), state_count * sizeof(Master));
+      platform_.copy(control_.data(), staged_control_.data(), sizeof(Control));
+      graph_.upload_staged();
+    });
+    graph_.measure(times, &control_.data()->run);
+    platform_.run([&] { platform_.copy(state_.data(), state.data(), state_count * sizeof(Master)); });
+    platform_.wait();
+    revision_ = model_.revision();  // prepare() has brought it there
+    return detail::profile_of<Training, B>(times, graph_.batch(),
+                                           options.machine ? *options.machine : measure_machine(backend_));
   }
 
   std::span<const Master> gradients() const {
@@ -192,6 +213,7 @@ class TrainingRun<Training, cuda::BasicDevice<T, A, Platform>, ModelType, Optimi
   template <class U>
   using Staging = typename Platform::template Staging<U>;
 
+  const B& backend_;
   const Platform& platform_;
   ModelType& model_;
   Optimizer optimizer_;

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: MIT
 # Every test of Ulna. Installs what is missing, configures, builds, and runs; non-zero if anything fails.
 #   tests/run.sh                 everything
-#   tests/run.sh --cuda          what a CUDA device computes, with the sanitizers of the toolkit
+#   tests/run.sh --cuda [JSON]   what a CUDA device computes, with the sanitizers of the toolkit: within 8 minutes. What was
+#                                done, and how long it took, is written to the file (default: build/tests-cuda/summary.json)
 #   BUILD_DIR=... tests/run.sh   build there instead of in build/tests
 set -euo pipefail
 
@@ -13,21 +14,22 @@ build=${BUILD_DIR:-$root/build/tests}
 # bytes or do their own arithmetic on indices.
 sanitized_rooms="backend;backend/cuda;classic;data;graph;metric;predict;report;weights"
 
-# Only the device: every op against the reference, whole programs, golden files, the same bits run after run, memcheck and
-# racecheck.
+# check_cuda JSON: only the device: every op against the reference, whole programs, golden files, the same bits run after
+# run, memcheck and racecheck.
 check_cuda() {
-  local eigen
+  local eigen json
   ulna_require_cuda
   ulna_say "Devices: $(nvidia-smi --query-gpu=name,compute_cap,memory.total --format=csv,noheader | tr '\n' ';')"
   mkdir -p "$build-cuda"
+  json=$(realpath -m -- "${1:-$build-cuda/summary.json}")
   eigen=$(pkg-config --cflags-only-I eigen3 2>/dev/null | sed 's/^-I//; s/ *$//')
   printf -- '-isystem "%s"\n' "$root/include" "${eigen:-/usr/include/eigen3}" >"$build-cuda/includes.rsp"
-  ULNA_CUDA_ARCHITECTURES=$ulna_cuda_architectures ULNA_CUDA_GOLDEN=1 \
+  ULNA_CUDA_ARCHITECTURES=$ulna_cuda_architectures ULNA_CUDA_GOLDEN=1 ULNA_CUDA_JSON=$json \
     ULNA_CUDA_SANITIZE=${ULNA_CUDA_SANITIZE-memcheck racecheck} \
     bash "$root/tests/cuda/check.sh" "$build-cuda/includes.rsp" "$build-cuda" g++
 }
 if [[ ${1:-} == --cuda ]]; then
-  check_cuda
+  check_cuda "${2:-}"
   exit
 fi
 

@@ -7,6 +7,7 @@
 #   ULNA_CUDA_GOLDEN=1                 also the golden files, which only a device can check: five files that take nvcc
 #                                      a minute each
 #   ULNA_CUDA_SANITIZE=memcheck        also under compute-sanitizer: memcheck, racecheck, ...
+#   ULNA_CUDA_JSON=FILE                what was done, and how long it took, goes there
 # check.sh INCLUDES WORK_DIR COMPILER SOURCE: compiles that file alone.
 set -euo pipefail
 includes=$1 work=$2 compiler=$3
@@ -61,23 +62,76 @@ if [[ $# -gt 3 ]]; then
 fi
 
 mkdir -p "$work"
+rm -f "$work/tests.log"
+failed=0
+parts=() # "name|seconds|status" of each
+# part NAME COMMAND...: does one and says how long it took. The others go on when it fails.
+part() {
+  local name=$1 began=$SECONDS status
+  shift
+  echo "== $name"
+  set +e
+  "$@" 2>&1 | tee "$work/${name// /_}.log"
+  status=${PIPESTATUS[0]}
+  set -e
+  [[ $status -ne 124 ]] || echo "$name: stopped, it took too long"
+  [[ $status -eq 0 ]] || failed=1
+  parts+=("$name|$((SECONDS - began))|$status")
+  echo "== $name: $((SECONDS - began)) s, status $status"
+}
+
 sources=("$here"/device_*.cu "$here/check_device.cpp" "$here/../main.cpp")
 if [[ -n ${ULNA_CUDA_GOLDEN:-} ]]; then # first, since they take longest
   sources=("$here"/golden_*.cu "${sources[@]}" "$here/check_golden.cpp")
 fi
-jobs=$(ulna_jobs 4)
-echo "== compile ${#sources[@]} files with $jobs jobs"
-printf '%s\0' "${sources[@]}" | xargs -0 -n 1 -P "$jobs" bash "${BASH_SOURCE[0]}" "$includes" "$work" "$compiler"
-objects=()
-for source in "${sources[@]}"; do objects+=("$(object_of "$source")"); done
-"$nvcc" "${architectures[@]}" "${objects[@]}" -o "$work/check_device"
-echo "== compiled after $SECONDS s"
+compile() {
+  local source objects=()
+  printf '%s\0' "${sources[@]}" | xargs -0 -n 1 -P "$jobs" bash "${BASH_SOURCE[0]}" "$includes" "$work" "$compiler" ||
+    return 1
+  for source in "${sources[@]}"; do objects+=("$(object_of "$source")"); done
+  "$nvcc" "${architectures[@]}" "${objects[@]}" -o "$work/check_device"
+}
+# The parts, the device and what doctest says of each case, as JSON.
+summary() {
+  local separator="" name seconds status
+  quoted() { sed 's/[\\"]/\\&/g' <<<"$1"; }
+  echo "{"
+  echo " \"time\": \"$(date -u +%FT%TZ)\","
+  echo " \"ulna\": \"$(git -C "$here" describe --always --dirty 2>/dev/null)\","
+  echo " \"device\": \"$(quoted "$(nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader 2>/dev/null |
+    head -n 1)")\","
+  echo " \"compiler\": \"$("$nvcc" --version | sed -n 's/.*release \(.*\)/\1/p')\","
+  echo " \"architectures\": \"${ULNA_CUDA_ARCHITECTURES:-80 90a}\","
+  echo " \"parts\": ["
+  for one in "${parts[@]}"; do
+    IFS='|' read -r name seconds status <<<"$one"
+    printf '%s  {"name": "%s", "seconds": %s, "status": %s}' "$separator" "$name" "$seconds" "$status"
+    separator=$',\n'
+  done
+  printf '\n ],\n "cases": ['
+  separator=$'\n'
+  while IFS='|' read -r seconds name; do
+    printf '%s  {"name": "%s", "seconds": %s}' "$separator" "$(quoted "$name")" "$seconds"
+    separator=$',\n'
+  done < <(sed -n 's/^\([0-9.]*\) s: \(.*\)/\1|\2/p' "$work/tests.log" 2>/dev/null)
+  printf '\n ],\n "doctest": "%s"\n}\n' \
+    "$(quoted "$(sed -n 's/^\[doctest\] \(test cases: .*\)/\1/p' "$work/tests.log" 2>/dev/null)")"
+}
 
-"$work/check_device"
-echo "== tested after $SECONDS s"
-for tool in ${ULNA_CUDA_SANITIZE:-}; do
-  echo "== compute-sanitizer $tool"
-  compute-sanitizer --tool "$tool" --error-exitcode 1 "$work/check_device" \
-    --test-case="training and prediction on the device follow the reference"
-  echo "== after $SECONDS s"
-done
+jobs=$(ulna_jobs 4)
+echo "${#sources[@]} files, $jobs at a time"
+part compile compile
+if [[ $failed -eq 0 ]]; then
+  part tests timeout 300 "$work/check_device" --duration=true
+  for tool in ${ULNA_CUDA_SANITIZE:-}; do
+    part "$tool" timeout 120 compute-sanitizer --tool "$tool" --error-exitcode 1 "$work/check_device" \
+      --test-case="training and prediction on the device*,wide convolutions on the device*"
+  done
+fi
+if [[ -n ${ULNA_CUDA_JSON:-} ]]; then
+  summary >"$ULNA_CUDA_JSON.part"
+  mv "$ULNA_CUDA_JSON.part" "$ULNA_CUDA_JSON"
+  echo "== $ULNA_CUDA_JSON"
+fi
+echo "== after $SECONDS s: ${parts[*]}"
+exit "$failed"

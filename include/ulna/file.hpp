@@ -150,12 +150,16 @@ inline void write_file_atomically(const std::filesystem::path& path, std::string
   write_file_atomically(path, [content](FileSink& sink) { sink.write(content); });
 }
 
-/// The bytes of a file, mapped into memory for reading. Replacing the file by a rename, as write_file_atomically does,
+/// Whether a mapping may be written to: such changes stay in this process, the file is never changed.
+enum class Mapping : unsigned char { read_only, copy_on_write };
+
+/// The bytes of a file, mapped into memory. Replacing the file by a rename, as write_file_atomically does,
 /// leaves the mapping as it was; nobody may shorten the file in place meanwhile.
 class MappedFile {
  public:
   /// Throws FileError when the file is missing, unreadable or no ordinary file.
-  explicit MappedFile(const std::filesystem::path& path) {
+  explicit MappedFile(const std::filesystem::path& path, Mapping mapping = Mapping::read_only)
+      : writable_(mapping == Mapping::copy_on_write) {
     const detail::Descriptor file(::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
     if (file.number() < 0) detail::throw_system_error("cannot read", path, errno);
     struct stat status = {};
@@ -163,14 +167,15 @@ class MappedFile {
     if (!S_ISREG(status.st_mode)) throw FileError("cannot read " + path.string() + ": it is no ordinary file");
     size_ = static_cast<std::size_t>(status.st_size);
     if (size_ == 0) return;  // mmap refuses an empty range
-    data_ = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, file.number(), 0);
+    data_ = ::mmap(nullptr, size_, PROT_READ | (writable_ ? PROT_WRITE : 0), MAP_PRIVATE, file.number(), 0);
     if (data_ == MAP_FAILED) detail::throw_system_error("cannot read", path, errno);
   }
   MappedFile(MappedFile&& other) noexcept
-      : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+      : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)), writable_(other.writable_) {}
   MappedFile& operator=(MappedFile&& other) noexcept {
     std::swap(data_, other.data_);
     std::swap(size_, other.size_);
+    std::swap(writable_, other.writable_);
     return *this;
   }
   ~MappedFile() {
@@ -178,6 +183,9 @@ class MappedFile {
   }
 
   std::span<const std::byte> bytes() const { return {static_cast<const std::byte*>(data_), size_}; }
+
+  /// Of a copy-on-write mapping; otherwise empty.
+  std::span<std::byte> mutable_bytes() { return {static_cast<std::byte*>(data_), writable_ ? size_ : 0}; }
 
   /// Gives back the memory of whole pages of `part`, which are of the file again when they are read again: what was
   /// copied need not be held twice.
@@ -192,6 +200,7 @@ class MappedFile {
  private:
   void* data_ = nullptr;
   std::size_t size_ = 0;
+  bool writable_ = false;
 };
 
 }  // namespace ulna

@@ -12,6 +12,7 @@
 #include <string>
 #include <utility>
 
+#include "ulna/error.hpp"
 #include "ulna/program.hpp"
 #include "ulna/random.hpp"
 #include "ulna/runtime/buffer.hpp"
@@ -70,6 +71,15 @@ class Model {
   /// All numbers 0, to be filled: from a file, say.
   explicit Model(Zeros)
       : parameters_(static_cast<std::size_t>(P::parameter_count)), state_(static_cast<std::size_t>(P::state_count)) {}
+  /// Over numbers that are there already, in a mapped file, say. ArgumentError unless there are parameter_count and
+  /// state_count of them.
+  Model(Buffer<T> parameters, Buffer<T> state) : parameters_(std::move(parameters)), state_(std::move(state)) {
+    if (parameters_.size() != static_cast<std::size_t>(P::parameter_count) ||
+        state_.size() != static_cast<std::size_t>(P::state_count))
+      throw ArgumentError("Model: found " + std::to_string(parameters_.size()) + " parameters and " +
+                          std::to_string(state_.size()) + " running statistics; this network has " +
+                          std::to_string(P::parameter_count) + " and " + std::to_string(P::state_count));
+  }
 
   /// Another model with the same numbers.
   Model copy() const {

@@ -144,6 +144,16 @@ inline void require_tensors(const safetensors::File& file, const TensorShapes& n
   throw WeightsError(text);
 }
 
+/// What the metadata of files in memory order say under "layout" (weights/mapped_model.hpp); others say nothing.
+inline constexpr const char* memory_layout = "ulna memory order 1";
+
+inline void require_file_order(const safetensors::File& file) {
+  if (const auto layout = file.metadata().find("layout");
+      layout != file.metadata().end() && layout->second == memory_layout)
+    throw WeightsError(file.name() + ": its numbers are in memory order, for map_model; load_weights and load_model " +
+                       "take the files of save_weights");
+}
+
 /// Tensors that are no weights: a counter of PyTorch's batch norm, and the sample of weights/sample.hpp.
 inline bool is_bookkeeping(const std::string& name) {
   return name.ends_with("num_batches_tracked") || name == "sample.input" || name == "sample.output";
@@ -196,6 +206,7 @@ void save_weights(const Model<P, T>& model, const std::filesystem::path& path, S
 template <class P, class T>
 void load_weights(Model<P, T>& model, const safetensors::File& file, const NameMap& map = own_name) {
   constexpr const auto& whole = detail::WholeProgram<P>::type::inference.graph;
+  detail::require_file_order(file);
   detail::require_tensors(file, detail::tensor_shapes(model.graph(), map), detail::is_bookkeeping,
                           detail::tensor_shapes(whole, map));
   detail::require_architecture(file, architecture_hash(model.graph()), architecture_hash(whole));

@@ -37,6 +37,9 @@ template <Layer Net, class Input>
 struct Program {
   using Network = Net;
   using InputShape = Input;
+  /// The same network on another input.
+  template <class Other>
+  using At = Program<Net, Other>;
 
   static constexpr Shape input_shape = Input::shape;
   static constexpr Diagnostic diagnostic = detail::diagnose<Net>(input_shape);
@@ -97,6 +100,9 @@ struct TrainingProgram {
   static_assert(answers<image_gradient_question, Options...> + answers<recompute_question, Options...> ==
                     static_cast<int>(sizeof...(Options)),
                 "TrainingProgram: the options are ImageGradient and Recompute");
+  static_assert(
+      Layer<typename P::Network>,
+      "TrainingProgram: a frozen program cannot be trained; train the one it came from and freeze that again");
 
   static constexpr Diagnostic diagnostic =
       P::diagnostic ? Diagnostic{} : detail::lower_training<typename P::Network, Loss>(P::input_shape).diagnostic;

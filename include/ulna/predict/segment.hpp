@@ -237,10 +237,10 @@ class Segmenter {
 
 /// The program that `segment` runs for a tile: the model's network on `Tile` pixels square, or on a good tile for B.
 template <class ModelType, class B, int Tile = 0>
-using TileProgram = Program<typename ModelType::Program::Network,
-                            Image<ModelType::Program::input_shape.channels,
-                                  Tile != 0 ? Tile : default_tile<typename ModelType::Program, B>(Axis::height),
-                                  Tile != 0 ? Tile : default_tile<typename ModelType::Program, B>(Axis::width)>>;
+using TileProgram = typename ModelType::Program::template At<
+    Image<ModelType::Program::input_shape.channels,
+          Tile != 0 ? Tile : default_tile<typename ModelType::Program, B>(Axis::height),
+          Tile != 0 ? Tile : default_tile<typename ModelType::Program, B>(Axis::width)>>;
 
 /// Class indices of an image of any size: `segment<cpu::Tbb<float>>(model, image)`. For many images keep a Segmenter.
 template <Backend B, int Tile = 0, class ModelType>

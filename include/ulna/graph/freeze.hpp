@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: MIT
+// Freezing: of a graph for inference, what depends on parameters alone (folded weights, say) becomes the parameters.
+// What is left reads nothing else, so nothing has to be evaluated before the first run.
+#pragma once
+
+#include <string_view>
+
+#include "ulna/graph/graph.hpp"
+#include "ulna/graph/plan.hpp"
+#include "ulna/op/ops.hpp"
+
+namespace ulna {
+
+/// A graph whose parameters are values of the graph that it was frozen from.
+struct FrozenGraph {
+  Graph<> graph{};
+  FixedVector<int, parameter_capacity> source{};  ///< of each parameter: the node there whose value it is
+};
+
+namespace detail {
+
+template <class From>
+class Freezer {
+ public:
+  constexpr explicit Freezer(const From& from) : from_(from) {
+    for (int i = 0; i < from.nodes.size(); ++i) {
+      read_.push_back(false);
+      parameter_.push_back(-1);
+      new_id_.push_back(-1);
+    }
+    for (const Node& n : from.nodes)
+      if (!is_constant(n))
+        for (const int x : n.input)
+          if (x >= 0) read_[x] = true;
+    for (const Published& p : from.published) read_[p.node] = true;
+  }
+
+  constexpr FrozenGraph run() {
+    for (const Scope& s : from_.scopes) to_.scopes.push_back(s);
+    // Whole cache lines first: every large parameter then begins one.
+    add_parameters([](std::int64_t size) { return size == aligned(size); });
+    add_parameters([](std::int64_t size) { return size != aligned(size); });
+    for (int i = 0; i < from_.nodes.size(); ++i) place(i);
+    to_.image = new_id_[from_.image];
+    to_.output = new_id_[from_.output];
+    for (const Published& p : from_.published) to_.published.push_back({p.scope, new_id_[p.node]});
+    return {to_, source_};
+  }
+
+ private:
+  static constexpr bool is_constant(const Node& n) { return n.op == Op::parameter || n.once; }
+
+  constexpr void add_parameters(auto&& take) {
+    for (int i = 0; i < from_.nodes.size(); ++i) {
+      if (!read_[i] || !is_constant(from_.nodes[i]) || !take(from_.nodes[i].shape.size())) continue;
+      Parameter p = described(i);
+      home_.push_back(p.scope);
+      if (const int others = namesakes(p); others > 0) {
+        to_.scopes.push_back({p.scope, "set", others});
+        p.scope = to_.scopes.size() - 1;
+      }
+      p.offset = to_.parameter_count;
+      to_.parameter_count += p.size();
+      parameter_[i] = to_.parameters.size();
+      to_.parameters.push_back(p);
+      source_.push_back(i);
+    }
+  }
+
+  /// Node `id` as a parameter. A weight that was changed is a weight still; anything else is a vector.
+  constexpr Parameter described(int id) const {
+    const Node& n = from_.nodes[id];
+    int origin = id;
+    while (from_.nodes[origin].op == Op::fold_weight || from_.nodes[origin].op == Op::standardize_weight)
+      origin = from_.nodes[origin].input[0];
+    if (from_.nodes[origin].op == Op::parameter) {
+      Parameter p = from_.parameters[from_.nodes[origin].parameter];
+      if (!is_trainable(p.kind)) p.kind = ParameterKind::bias;
+      return p;
+    }
+    const char* name = n.op == Op::fold_bias ? "bias" : with_rule(n.op, [](auto rule) { return decltype(rule)::name; });
+    return {.scope = n.scope, .name = name, .kind = ParameterKind::bias, .out = static_cast<int>(n.shape.size())};
+  }
+
+  /// How many parameters before the last had its scope and name: a weight that is folded with several norms has several
+  /// values.
+  constexpr int namesakes(const Parameter& p) const {
+    int count = 0;
+    for (int k = 0; k + 1 < home_.size(); ++k)
+      count += home_[k] == p.scope && std::string_view(to_.parameters[k].name) == p.name;
+    return count;
+  }
+
+  constexpr void place(int id) {
+    Node node = from_.nodes[id];
+    if (is_constant(node)) {
+      if (parameter_[id] < 0) return;  // read by nothing that runs
+      node = {.op = Op::parameter, .shape = node.shape, .scope = node.scope, .parameter = parameter_[id]};
+      node.per_sample = false;
+    }
+    for (int& x : node.input) x = x < 0 ? -1 : new_id_[x];
+    new_id_[id] = to_.nodes.size();
+    to_.nodes.push_back(node);
+  }
+
+  const From& from_;
+  Graph<> to_{};
+  FixedVector<int, parameter_capacity> source_{};
+  FixedVector<int, parameter_capacity> home_{};  ///< scopes of parameters before namesakes were told apart
+  FixedVector<bool, node_capacity> read_{};      ///< by a node that runs, or by the caller
+  FixedVector<int, node_capacity> parameter_{};
+  FixedVector<int, node_capacity> new_id_{};
+};
+
+}  // namespace detail
+
+/// Freezes a graph for inference.
+constexpr FrozenGraph freeze(const auto& graph) { return detail::Freezer{graph}.run(); }
+
+}  // namespace ulna

@@ -38,6 +38,9 @@ environment() { # makes the environment, or brings it up to date with the requir
 
 if asks --cuda; then
   PYTHON=${PYTHON:-python3}
+  "$PYTHON" -c "import numpy" 2>/dev/null ||
+    ulna_fail "--cuda needs a Python with PyTorch and NumPy; $PYTHON has no NumPy (PYTHON=... names another)"
+  JOBS=$(ulna_jobs 4) # nvcc takes more memory
 else
   ulna_install "${ulna_core_packages[@]}" "${ulna_benchmark_packages[@]}" python3-venv
   [[ -n ${PYTHON:-} ]] || environment

@@ -17,6 +17,8 @@
 #include <ulna/weights/model_file.hpp>
 #include <vector>
 
+#include "profile_json.hpp"
+
 namespace networks {
 
 /// A batch of images, with labels where the file has some.
@@ -78,6 +80,7 @@ class Inference {
 
   void iterate() { predictor_.predict(images_); }
   Results results() { return {dense(predictor_.predict(images_)), {}}; }
+  std::string profile() { return json_of(predictor_.profile(images_), P::inference.graph); }
   std::size_t bytes() const { return predictor_.bytes(); }
 
  private:
@@ -107,11 +110,13 @@ class Training {
     }
     return r;
   }
+  std::string profile() { return json_of(trainer_.profile(batch_.images, batch_.labels), Trainer::compiled.graph); }
   std::size_t bytes() const { return trainer_.bytes(); }
 
  private:
+  using Trainer = ulna::Trainer<P, typename Network::Loss, B, ulna::SGD>;
   const Batch& batch_;
-  ulna::Trainer<P, typename Network::Loss, B, ulna::SGD> trainer_;
+  Trainer trainer_;
   double loss_ = 0.0;
 };
 
@@ -133,9 +138,13 @@ inline long allocations() {
   return count == nullptr ? -1 : count();
 }
 
+std::string profile_or_error(auto& mode) try { return mode.profile(); } catch (const std::exception& error) {
+  return json_of(error);
+}
+
 /// PROGRAM WEIGHTS IMAGES RESULTS NUMBER: loads weights and images, saves the results, and says so; then runs one
 /// iteration for each line of standard input and prints its milliseconds; at the end prints facts as JSON. NUMBER: of
-/// threads, or of the device.
+/// threads, or of the device. On a device the line "profile" is answered with a profile as JSON instead.
 template <template <class, class> class Mode, class Network, class B>
 int run(int argc, char** argv) try {
   if (argc != 5) {
@@ -150,6 +159,11 @@ int run(int argc, char** argv) try {
   std::cout << "ready" << std::endl;
   long most = 0;
   for (std::string line; std::getline(std::cin, line);) {
+    if constexpr (!ulna::CpuBackend<B>)
+      if (line == "profile") {
+        std::cout << profile_or_error(mode) << std::endl;
+        continue;
+      }
     const long before = allocations();
     const auto start = std::chrono::steady_clock::now();
     mode.iterate();

@@ -6,7 +6,6 @@ On the CPU all sides of a comparison are processes that live at the same time an
 one does nothing. On a device, whose memory holds one side at a time, they come one after the other. Called by
 benchmarks/run.sh.
 """
-import argparse
 import dataclasses
 import datetime
 import json
@@ -14,11 +13,14 @@ import os
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 import machine
 import networks
+import on_device
+import options
 import programs
 import report
 import speed
@@ -33,10 +35,10 @@ SETTINGS = {
                                    "pytorch:channels_last+bfloat16+frozen", "pytorch:channels_last+bfloat16+compile", "openvino"],
     ("cpu", "training", "fp32"): ["pytorch:eager", "pytorch:channels_last", "pytorch:channels_last+compile"],
     ("cpu", "training", "bf16"): ["pytorch:autocast", "pytorch:channels_last+autocast", "pytorch:channels_last+autocast+compile"],
-    ("cuda", "inference", "bf16"): ["pytorch:channels_last+autocast", "pytorch:channels_last+bfloat16",
+    ("cuda", "inference", "bf16"): ["pytorch:bfloat16", "pytorch:channels_last+autocast", "pytorch:channels_last+bfloat16",
                                     "pytorch:channels_last+bfloat16+cuda_graph", "pytorch:channels_last+bfloat16+max_autotune"],
-    ("cuda", "training", "bf16"): ["pytorch:channels_last+autocast", "pytorch:channels_last+autocast+cuda_graph",
-                                   "pytorch:channels_last+autocast+max_autotune"],
+    ("cuda", "training", "bf16"): ["pytorch:autocast", "pytorch:channels_last+autocast",
+                                   "pytorch:channels_last+autocast+cuda_graph", "pytorch:channels_last+autocast+max_autotune"],
 }
 for precision in ("fp32", "tf32"):
     for mode in ("inference", "training"):
@@ -56,6 +58,11 @@ class Comparison:
     batch: int
     results: dict = dataclasses.field(default_factory=dict)  # by setting
     failures: dict = dataclasses.field(default_factory=dict)  # by setting, in words
+    profile: dict = None  # of Ulna's nodes, on a device
+
+    @property
+    def case(self):
+        return f"{self.network}:{self.mode}:{self.batch}"
 
     @property
     def program(self):
@@ -89,13 +96,15 @@ class Run:
     def __init__(self, arguments):
         self.arguments = arguments
         self.device = "cuda" if arguments.cuda else "cpu"
-        self.deadline = time.monotonic() + 60 * arguments.minutes if arguments.minutes else float("inf")
+        self.clock = on_device.Clock(arguments.minutes)
         self.threads = arguments.threads or speed.available_threads()
         self.comparisons = [Comparison(network, mode, precision, batch)
                             for network in arguments.network or networks.NETWORKS for mode in arguments.modes
                             for precision in arguments.precision for batch in self.batches(mode)]
         self.data = f"{arguments.build}/data"
         self.torch = None  # the process of all PyTorch's jobs on a device
+        self.memory = on_device.Memory(on_device.used_megabytes) if arguments.cuda else None
+        self.rates, self.seconds = {}, {}
         self.programs, self.program_facts = None, {}
 
     def batches(self, mode):
@@ -137,23 +146,34 @@ class Run:
     def prepare(self):
         """Makes what every side is given. A peer whose format cannot be made has failed."""
         say("making weights, images, and results to agree with")
-        cases = dict.fromkeys(f"{c.network}:{c.mode}:{c.batch}" for c in self.comparisons)
-        if words := self.prepared("data", self.device, self.data, *cases):
+        cases = dict.fromkeys(c.case for c in self.comparisons)
+        words, failed = self.prepared("data", self.device, self.data, *cases)
+        if words:
             raise SystemExit(f"weights, images and results to agree with could not be made: {words}")
+        for case, words in (line.split(" ", 1) for line in failed):
+            for comparison in self.comparisons:
+                if comparison.case == case:
+                    for setting in ["ulna", *self.settings(comparison)]:
+                        comparison.failures[setting] = f"there are no results to agree with: {words}"
         for framework in FORMATS:
             wanting = [c for c in self.comparisons if framework in self.settings(c)]
             for model in dict.fromkeys((c.network, c.batch) for c in wanting):
                 say(f"exporting {model[0]} for {framework}")
-                if words := self.prepared(framework, self.data, model[0], str(model[1])):
+                if words := self.prepared(framework, self.data, model[0], str(model[1]))[0]:
                     for comparison in wanting:
                         if model == (comparison.network, comparison.batch):
                             comparison.failures[framework] = f"its model could not be made: {words}"
 
     def prepared(self, *words):
-        """What went wrong; empty: nothing."""
-        child = subprocess.run([sys.executable, f"{HERE}/prepare.py", *words], stdout=subprocess.DEVNULL,
-                               stderr=subprocess.PIPE, text=True)
-        return (last_error(child.stderr) or f"status {child.returncode}") if child.returncode else ""
+        """What went wrong, empty: nothing; and the lines that it said of cases."""
+        seconds = self.seconds_left() if self.device == "cuda" else None
+        try:
+            child = subprocess.run([sys.executable, f"{HERE}/prepare.py", *words], capture_output=True, text=True,
+                                   timeout=seconds)
+        except subprocess.TimeoutExpired:
+            return f"not done after {seconds:.0f} s", []
+        lines = [line for line in child.stdout.splitlines() if line.partition(" ")[0].count(":") == 2]
+        return (last_error(child.stderr) or f"status {child.returncode}") if child.returncode else "", lines
 
     def settings(self, comparison):
         """Those still to be measured."""
@@ -167,7 +187,10 @@ class Run:
         return self.results_path(comparison, setting).removesuffix("safetensors") + "log"
 
     def seconds_left(self):
-        return min(1800.0, self.deadline - time.monotonic())
+        return min(1800.0, self.clock.left())
+
+    def answer_seconds(self, setting):
+        return self.clock.limit(setting) if self.device == "cuda" else self.seconds_left()
 
     def environment(self):
         threads = str(self.threads)
@@ -182,6 +205,8 @@ class Run:
             os.remove(path)
         job = None
         if setting == "ulna":
+            if self.memory:
+                self.memory.begin(False)
             process = Process([f"{self.programs}/{comparison.program}", f"{self.folder(comparison)}/weights.safetensors",
                                f"{self.folder(comparison)}/batch_{comparison.batch}.safetensors", path,
                                "0" if self.device == "cuda" else str(self.threads)], self.environment(), log)
@@ -189,11 +214,13 @@ class Run:
             job = json.dumps(dataclasses.asdict(speed.Job(
                 setting=setting, network=comparison.network, mode=comparison.mode, precision=comparison.precision,
                 batch=comparison.batch, folder=self.folder(comparison), results=path, threads=self.threads, device=self.device)))
+            if self.memory:
+                self.memory.begin(self.torch is not None)
             process = self.torch or Process([sys.executable, f"{HERE}/speed.py"], self.environment(), log)
             if self.device == "cuda":
                 self.torch = process
         try:
-            start = process.wait_until_ready(self.seconds_left(), job)
+            start = process.wait_until_ready(self.answer_seconds(setting), job)
             reference = f"{self.folder(comparison)}/{comparison.mode}_{comparison.batch}.safetensors"
             return process, {"times": [], "others": [], "start_ms": start, "difference": difference(path, reference)}
         except Failure:
@@ -246,42 +273,74 @@ class Run:
                 process.kill()
 
     def measure_alone(self, comparison, setting):
-        """All iterations of one side."""
+        """All iterations of one side; then the time of Ulna's nodes."""
         process, result = self.start(comparison, setting)
         try:
             for _ in range(self.rounds(comparison.mode)):
                 self.iterate(process, result)
+            result["process_mb"] = self.memory.taken()
+            if setting == "ulna":
+                profile = process.ask("profile", self.answer_seconds(setting))
+                if "error" in profile:
+                    comparison.failures["profile"] = profile["error"]
+                else:
+                    comparison.profile = profile
             self.finish(comparison, setting, process, result)
         except Failure:
             self.end(process)
             raise
 
     def compare_one_by_one(self):
-        """Those that need minutes to compile come last, for as long as there is time."""
-        for slow in (False, True):
-            for comparison in self.comparisons:
-                for setting in ["ulna", *self.settings(comparison)]:
-                    if slow != ("max_autotune" in setting):
-                        continue
-                    if self.seconds_left() < 5:
-                        comparison.failures[setting] = f"not run: the {self.arguments.minutes:g} minutes were over"
-                        continue
-                    say(f"{comparison.words()}: {setting}")
-                    self.attempt(comparison, setting, lambda: self.measure_alone(comparison, setting))
+        """In the order of on_device.py, for as long as there is time."""
+        for comparison, setting in on_device.in_order(self.comparisons, self.settings):
+            if setting in comparison.failures:
+                continue
+            if setting == "ulna" and (words := self.program_facts[comparison.program].get("failed")):
+                comparison.failures[setting] = words
+            elif words := self.clock.begin(setting):
+                comparison.failures[setting] = words
+            else:
+                say(f"{comparison.words()}: {setting}, {self.clock.left():.0f} s left")
+                self.attempt(comparison, setting, lambda: self.measure_alone(comparison, setting))
+                self.clock.done(setting)
                 self.save()
 
+    def measure_device(self):
+        """What its products and copies do at most."""
+        try:
+            child = subprocess.run([sys.executable, f"{HERE}/rates.py"], capture_output=True, text=True, timeout=60)
+        except subprocess.TimeoutExpired:
+            return say("PyTorch did not measure the device within a minute")
+        if child.returncode:
+            return say(f"PyTorch could not measure the device: {last_error(child.stderr)}")
+        self.rates = json.loads(child.stdout)
+
+    def timed(self, what, action):
+        begin = time.monotonic()
+        action()
+        self.seconds[what] = round(time.monotonic() - begin, 1)
+
+    def compare_on_device(self):
+        with ThreadPoolExecutor(1) as pool:  # the compiler needs no device
+            preparing = pool.submit(self.timed, "preparing", self.prepare)
+            self.timed("building", self.build)
+            preparing.result()
+        self.timed("the device's rates", self.measure_device)
+        try:
+            self.timed("comparing", self.compare_one_by_one)
+        finally:
+            if self.torch:
+                self.torch.kill()
+
     def execute(self):
-        self.build()
         if self.arguments.build_only:
+            self.build()
             return print(f"built in {self.programs}\n", *report.program_table(self.record()), sep="\n")
-        self.prepare()
         if self.device == "cuda":
-            try:
-                self.compare_one_by_one()
-            finally:
-                if self.torch:
-                    self.torch.kill()
+            self.compare_on_device()
         else:
+            self.build()
+            self.prepare()
             for comparison in self.comparisons:
                 say(comparison.words())
                 self.compare_in_turns(comparison)
@@ -293,7 +352,7 @@ class Run:
 
     # ---- what is written
     def record(self):
-        return {
+        record = {
             "command": "benchmarks/run.sh " + " ".join(self.arguments.command), "time": self.began,
             "ulna": machine.words_of(["git", "-C", programs.ROOT, "describe", "--always", "--dirty"]),
             "processor": machine.processor_name(), "threads": self.threads, "device": machine.device_name() if self.device == "cuda" else None,
@@ -303,6 +362,11 @@ class Run:
             "comparisons": [{**dataclasses.asdict(c), "words": c.words(), "program": c.program, **report.ratios(c.results)}
                             for c in self.comparisons],
         }
+        if self.device == "cuda":
+            return {**record, "rates": self.rates, "seconds": self.seconds}
+        for comparison in record["comparisons"]:
+            del comparison["profile"]
+        return record
 
     began = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
 
@@ -313,63 +377,10 @@ class Run:
             os.replace(path + ".part", path)
 
 
-def require_device(arguments):
-    """Ends with all that is missing."""
-    missing = []
-    if not arguments.build_only:
-        if not machine.device_name():
-            missing.append("an NVIDIA device (nvidia-smi finds none)")
-        child = subprocess.run([sys.executable, "-c", "import torch, sys; sys.exit(not torch.cuda.is_available())"], capture_output=True)
-        if child.returncode:
-            missing.append(f"a PyTorch that can use it ({sys.executable} has none; PYTHON names another)")
-    if not arguments.programs and not programs.compiler_of_devices():
-        missing.append("nvcc, of the CUDA Toolkit (or --programs DIR, compiled elsewhere)")
-    if missing:
-        raise SystemExit("--cuda needs what this machine has not: " + "; ".join(missing))
-    if not arguments.architecture:
-        capability = machine.words_of(["nvidia-smi", "--query-gpu=compute_cap", "--format=csv,noheader"]).replace(".", "")
-        arguments.architecture = {"90": "90a"}.get(capability, capability or "90a")
-
-
-def parse(command):
-    parser = argparse.ArgumentParser(prog="benchmarks/run.sh", description=__doc__)
-    parser.add_argument("--network", action="append", choices=networks.NETWORKS, help="which (default: all)")
-    parser.add_argument("--peers", default="pytorch,onnxruntime,openvino", help="which, by commas (default: %(default)s)")
-    parser.add_argument("--inference", action="store_true", help="not training")
-    parser.add_argument("--training", action="store_true", help="not inference")
-    parser.add_argument("--precision", help="which, by commas (default: fp32,bf16; on a device tf32,bf16)")
-    parser.add_argument("--batch", type=int, action="append", help="default: inference 1, training 2; on a device 1 and 16, 16")
-    parser.add_argument("--quick", action="store_true", help="fewer iterations")
-    parser.add_argument("--rounds", type=int, help="so many iterations of each side")
-    parser.add_argument("--threads", type=int, help="of every side (default: all)")
-    parser.add_argument("--json", help="a file for every figure, versions and the command")
-    parser.add_argument("--compile-time", action="store_true", help="time the compiler, too (without its cache)")
-    parser.add_argument("--cuda", action="store_true", help="on a device, against the PyTorch that is installed")
-    parser.add_argument("--minutes", type=float, help="what is not done by then is left out, and listed (with --cuda: 8)")
-    parser.add_argument("--architecture", help="compile for it (default: the device's, or 90a)")
-    parser.add_argument("--build-only", action="store_true", help="compile the programs and stop")
-    parser.add_argument("--programs", help="a folder of programs that were compiled before")
-    arguments = parser.parse_args(command)
-    arguments.command = command
-    arguments.build = os.environ["BUILD_DIR"]
-    arguments.jobs = int(os.environ.get("JOBS", "1"))
-    arguments.modes = [m for m in ("inference", "training") if getattr(arguments, m)] or ["inference", "training"]
-    arguments.peers = arguments.peers.split(",")
-    if unknown := set(arguments.peers) - set(speed.FRAMEWORKS):
-        parser.error(f"--peers: there is no {', '.join(sorted(unknown))}; there are {', '.join(speed.FRAMEWORKS)}")
-    arguments.precision = (arguments.precision or ("tf32,bf16" if arguments.cuda else "fp32,bf16")).split(",")
-    offered = ["fp32", "tf32", "bf16"] if arguments.cuda else ["fp32", "bf16"]
-    if unknown := set(arguments.precision) - set(offered):
-        parser.error(f"--precision: there is no {', '.join(sorted(unknown))} here; there are {', '.join(offered)}")
-    if arguments.cuda and arguments.minutes is None:
-        arguments.minutes = 8.0
-    return arguments
-
-
 def main():
-    arguments = parse(sys.argv[1:])
+    arguments = options.parse(sys.argv[1:], __doc__)
     if arguments.cuda:
-        require_device(arguments)
+        options.require_device(arguments)
     os.makedirs(arguments.build, exist_ok=True)
     Run(arguments).execute()
 

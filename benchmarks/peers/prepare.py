@@ -5,7 +5,7 @@
   prepare.py data DEVICE FOLDER NETWORK:MODE:BATCH...
   prepare.py onnxruntime|openvino FOLDER NETWORK BATCH
 
-data: for each network FOLDER/NETWORK/weights.safetensors (Ulna's names), batch_BATCH.safetensors, and
+data: on a device, a line for each case that failed. For each network FOLDER/NETWORK/weights.safetensors (Ulna's names), batch_BATCH.safetensors, and
 MODE_BATCH.safetensors from PyTorch in float without tensor cores. Otherwise the model in the format which that framework
 reads. What is there already is left as it is.
 """
@@ -88,8 +88,14 @@ def main():
     what, *arguments = sys.argv[1:]
     if what == "data":
         device, root, *cases = arguments
-        for name, mode, batch in (case.split(":") for case in cases):
-            make_data(device, root, name, mode, int(batch))
+        for case in cases:
+            name, mode, batch = case.split(":")
+            try:
+                make_data(device, root, name, mode, int(batch))
+            except Exception as error:  # on a device the others go on without it, told by a line
+                if device == "cpu":
+                    raise
+                print(f"{case} {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}", flush=True)
         return
     root, name, batch = arguments
     network, folder = networks.NETWORKS[name], f"{root}/{name}"

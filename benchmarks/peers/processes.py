@@ -83,6 +83,15 @@ class Process:
         seconds = time.perf_counter() - begin
         return milliseconds, max(0.0, busy - own) / seconds if seconds > 0.1 else None
 
+    def ask(self, line, seconds):
+        """The answer, of JSON, to a line that is no iteration."""
+        self.say(line)
+        answer = self.answer(seconds)
+        try:
+            return json.loads(answer)
+        except ValueError:
+            raise Failure(f"said {answer[:100]!r} in place of JSON") from None
+
     def facts(self, job_ends):
         """What the process says about itself; it goes on only if it serves further jobs."""
         if job_ends:

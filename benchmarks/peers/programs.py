@@ -54,23 +54,31 @@ def compiler_of_devices():
 
 
 def build_for_device(build, names, jobs, architecture):
-    """The folder of the programs, and facts about each. CUDA programs need nothing but the toolkit and Ulna's headers."""
+    """The folder of the programs, and facts about each, or why there is none. CUDA programs need nothing but the toolkit and
+    Ulna's headers."""
     folder = f"{build}/networks_cuda"
     os.makedirs(folder, exist_ok=True)
 
     def compile_one(name):
         network, mode, precision = re.fullmatch(r"(\w+)_(inference|training)_(\w+)", name).groups()
-        return name, timed([compiler_of_devices(), "-std=c++20", "-O3", "-DNDEBUG", "--expt-relaxed-constexpr", "-gencode",
-                            f"arch=compute_{architecture},code=sm_{architecture}", f"-I{ROOT}/include", f"-DNETWORK={network}",
-                            f"-DMODE={mode.capitalize()}", f"-DPRECISION={precision}", "-x", "cu",
-                            f"{ROOT}/benchmarks/networks/program.cpp", "-o", f"{folder}/{name}"])
+        with open(f"{folder}/{name}.log", "w") as log:
+            try:
+                return name, timed([compiler_of_devices(), "-std=c++20", "-O3", "-DNDEBUG", "--expt-relaxed-constexpr", "-gencode",
+                                    f"arch=compute_{architecture},code=sm_{architecture}", f"-I{ROOT}/include",
+                                    f"-DNETWORK={network}", f"-DMODE={mode.capitalize()}", f"-DPRECISION={precision}", "-x", "cu",
+                                    f"{ROOT}/benchmarks/networks/program.cpp", "-o", f"{folder}/{name}"], stdout=log, stderr=log)
+            except SystemExit:  # the others go on without it
+                return name, {"failed": f"could not be compiled: see {log.name}"}
 
+    names = sorted(names, key=lambda name: ("training" not in name, "unet" == name.partition("_")[0]))  # the longest first
     with ThreadPoolExecutor(jobs) as pool:
         return folder, dict(pool.map(compile_one, names))
 
 
 def stripped_bytes(program):
     with tempfile.NamedTemporaryFile() as stripped:
+        if not os.path.exists(program):
+            return None
         if shutil.which("strip") is None or subprocess.run(["strip", "-o", stripped.name, program]).returncode:
             return None
         return os.path.getsize(stripped.name)

@@ -16,6 +16,7 @@
 #include "box_emulator.hpp"
 #include "ulna/backend/cuda/convolution.hpp"
 #include "ulna/backend/cuda/convolution_weight_gradient.hpp"
+#include "ulna/backend/cuda/winograd.hpp"
 #include "ulna/backend/eigen/convolution.hpp"
 #include "ulna/random.hpp"
 
@@ -76,6 +77,8 @@ struct ConvolutionCase {
   bool packed_before = false;  ///< the weight, as predictions do
   Activation activation = Activation::none;
   int before = 0, after = 0;  ///< channels around each operand
+  bool winograd = false;      ///< of floats: however large it is
+  int band = 0;               ///< tiles at a time; 0: as the plan says
 
   std::string text() const {
     const auto of = [](const Extent& e) {
@@ -152,8 +155,10 @@ CaseResult run_case(const ConvolutionCase& c, Timing timing, const Draw& draw, H
     call.input[2] = listed_as<T>(bias.view());
     reference.input[2] = rb.view();
   }
-  const std::size_t bytes =
+  std::size_t bytes =
       gradient ? convolution_weight_gradient_scratch_bytes<A>(call) : convolution_scratch_bytes<A>(call);
+  if constexpr (A == Arithmetic::exact)
+    if (c.winograd) bytes = bytes_for<WinogradBuffers>(call);
   std::vector<double> scratch(bytes / 8 + 64, std::nan(""));
   auto* first = reinterpret_cast<std::byte*>(scratch.data());
   while (reinterpret_cast<std::uintptr_t>(first) % 64 != 0) first += 8;
@@ -171,10 +176,16 @@ CaseResult run_case(const ConvolutionCase& c, Timing timing, const Draw& draw, H
   on.boxes = hopper == Hopper::boxes;
   std::vector<double> packed;
   if (c.packed_before) {
-    packed.assign(packed_weight_bytes<A>(on, call, true) / 8 + 8, std::nan(""));
+    const WinogradSize size{c.in, c.out};
+    const std::size_t packed_bytes =
+        c.winograd ? static_cast<std::size_t>(size.weight()) * 4 : packed_weight_bytes<A>(on, call, true);
+    packed.assign(packed_bytes / 8 + 8, std::nan(""));
     auto* to = reinterpret_cast<std::byte*>(packed.data());
     while (reinterpret_cast<std::uintptr_t>(to) % 16 != 0) to += 8;
-    pack_weight<A>(on, call, to);
+    if constexpr (A == Arithmetic::exact)
+      c.winograd ? detail::transform_weight(on, call, reinterpret_cast<float*>(to)) : pack_weight<A>(on, call, to);
+    else
+      pack_weight<A>(on, call, to);
     on.packed = to;
     w.each([](float& v) { v = std::nanf(""); });  // nobody reads it again
   }
@@ -182,7 +193,10 @@ CaseResult run_case(const ConvolutionCase& c, Timing timing, const Draw& draw, H
     convolution_weight_gradient<A>(on, call);
     eigen::convolution_weight_gradient(reference);
   } else {
-    convolution<A>(on, call);
+    if constexpr (A == Arithmetic::exact)
+      c.winograd ? winograd_convolution(on, call, c.band) : convolution<A>(on, call);
+    else
+      convolution<A>(on, call);
     transposed ? eigen::transposed_convolution(reference) : eigen::convolution(reference);
   }
   CaseResult result;

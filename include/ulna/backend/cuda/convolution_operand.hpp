@@ -186,6 +186,36 @@ class GatherColumns {
   PixelPosition at_;
 };
 
+/// Rows are an image's pixels, terms their channels, in whole chunks.
+template <class Tile>
+class PixelRows {
+  using T = typename Tile::Operand;
+  using Layout = typename Tile::ATile;
+  using Schedule = CopySchedule<Layout, Tile::threads>;
+
+ public:
+  ULNA_HOST_DEVICE void begin(int first_row, int thread) {
+    row_ = first_row + Schedule::row(thread, 0);
+    c_ = Schedule::chunk(thread) * Tile::vector;
+  }
+
+  template <class Block>
+  ULNA_HOST_DEVICE void load(Block& block, const Tensor<T>& x, int pixels, int thread, int tile) {
+    ULNA_UNROLL
+    for (int i = 0; i < Schedule::copies; ++i) {
+      const int row = row_ + i * Schedule::row_step;
+      const bool valid = row < pixels && c_ < x.shape.channels;
+      block.copy(thread, tile + Layout::offset(Schedule::row(thread, i), Schedule::chunk(thread)),
+                 valid ? row_of(x, row) + c_ : x.data, valid);
+    }
+    c_ += Tile::depth;
+  }
+
+ private:
+  int row_ = 0;
+  int c_ = 0;
+};
+
 /// Columns are channels of an image, terms are its pixels.
 template <class Tile, bool Whole>
 class PixelColumns {

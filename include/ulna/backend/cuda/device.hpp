@@ -10,6 +10,7 @@
 #include "ulna/backend/cuda/convolution_weight_gradient.hpp"
 #include "ulna/backend/cuda/ops.hpp"
 #include "ulna/backend/cuda/platform.hpp"
+#include "ulna/backend/cuda/winograd.hpp"
 #include "ulna/bf16.hpp"
 
 namespace ulna::cuda {
@@ -17,12 +18,16 @@ namespace ulna::cuda {
 /// How products of float matrices are computed. bfloat16 activations are multiplied as such.
 namespace arithmetic {
 
-/// In float, as the CPU does.
+/// In float, as the CPU does; 3x3 convolutions of stride 1 as Winograd's F(4x4, 3x3) where that is faster
+/// (winograd_plan.hpp), with rounding errors about ten times as large, 1e-6 to 1e-5 of the values. Transformed weights
+/// take four times the memory: an inference holds them all, training one at a time.
 struct Exact {};
+/// In float, every sum as its formula says.
+struct Direct : Exact {};
 /// On tensor cores: factors are rounded to 11 significant bits, sums are float.
 struct Tf32 {};
-/// A, each sum in one piece: slower where pixels are few, but a pixel's bits do not depend on how many there are. So
-/// are tiles computed that must equal the whole image.
+/// A, each sum as its formula says and in one piece: slower, but a pixel's bits depend neither on how many there are
+/// nor on where it lies. So are tiles computed that must equal the whole image.
 template <class A>
 struct Unsplit : A {};
 
@@ -78,7 +83,10 @@ class BasicDevice {
   /// What enqueues a node's work; null for leaves and slices, which never run.
   template <Op op>
   static constexpr Launcher kernel(const Node&) {
-    if constexpr (op == Op::convolution || op == Op::transposed_convolution)
+    constexpr bool convolves = op == Op::convolution || op == Op::transposed_convolution;
+    if constexpr (convolves && winograd)
+      return &exact_convolution<Execution>;
+    else if constexpr (convolves)
       return &convolution<products, Execution, T, splits>;
     else if constexpr (op == Op::convolution_weight_gradient)
       return &convolution_weight_gradient<products, Execution, T>;
@@ -88,7 +96,10 @@ class BasicDevice {
 
   template <Op op>
   static std::size_t scratch_bytes(const Call<T>& call, int /*threads*/) {
-    if constexpr (op == Op::convolution || op == Op::transposed_convolution)
+    constexpr bool convolves = op == Op::convolution || op == Op::transposed_convolution;
+    if constexpr (convolves && winograd)
+      return exact_convolution_scratch_bytes(call);
+    else if constexpr (convolves)
       return convolution_scratch_bytes<products>(call);
     else if constexpr (op == Op::convolution_weight_gradient)
       return convolution_weight_gradient_scratch_bytes<products>(call);
@@ -98,10 +109,16 @@ class BasicDevice {
 
   /// Of the weight of a convolution: see cuda::packed_weight_bytes().
   static std::size_t packed_weight_bytes(const Execution& on, const Call<T>& call, bool aligned) {
-    return cuda::packed_weight_bytes<products, splits>(on, call, aligned);
+    if constexpr (winograd)
+      return exact_packed_weight_bytes(on, call, aligned);
+    else
+      return cuda::packed_weight_bytes<products, splits>(on, call, aligned);
   }
   static void pack_weight(const Execution& on, const Call<T>& call, std::byte* to) {
-    cuda::pack_weight<products, splits>(on, call, to);
+    if constexpr (winograd)
+      exact_pack_weight(on, call, to);
+    else
+      cuda::pack_weight<products, splits>(on, call, to);
   }
 
  private:
@@ -109,6 +126,7 @@ class BasicDevice {
   friend class BasicDevice;
 
   static constexpr bool splits = !std::is_same_v<A, typename detail::UnsplitOf<A>::type>;
+  static constexpr bool winograd = products == Arithmetic::exact && splits && !std::is_base_of_v<arithmetic::Direct, A>;
 
   std::shared_ptr<const Platform> platform_;
 };

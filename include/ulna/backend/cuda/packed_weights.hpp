@@ -46,6 +46,8 @@ class PackedWeights {
   /// Everything that decides how a weight is packed.
   struct User {
     int weight;
+    Op op;
+    Window window;
     Shape input;
     int channel_offset, pixel_stride;  ///< of the input, modulo the largest chunk
     bool swapped;
@@ -65,7 +67,8 @@ class PackedWeights {
     if (n.op != Op::convolution && n.op != Op::transposed_convolution) return;
     const int node = n.input[1];
     const Place& x = C.plan.places[n.input[0]];
-    const User user{node, call.input[0].shape, x.channel_offset % 8, x.pixel_stride % 8, n.swap_channels};
+    const User user{node,           n.op, n.window, call.input[0].shape, x.channel_offset % 8, x.pixel_stride % 8,
+                    n.swap_channels};
     std::size_t& to = of_node_[static_cast<std::size_t>(index_of(call))];
     for (std::size_t i = 0; i < weights_.size(); ++i)
       if (weights_[i].user == user) {

@@ -1,115 +1,11 @@
 // SPDX-License-Identifier: MIT
-// The transforms of Winograd's F(4x4, 3x3) (Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", 2016):
-// with the interpolation points 0, 1, -1, 2, -2 and infinity, four neighbouring outputs y of a line, their six inputs d
-// and the three taps g are joined by
-//
-//   y = A^T ((G g) . (B^T d))
-//
-// and in two dimensions by the same on both axes: 36 products for 16 outputs instead of 144. The adjoints give the
-// gradient by the taps: dg = G^T ((B^T d) . (A dy)).
-//
-// Inputs and outputs are transformed by chains of additions and multiply-adds that a compiler can round in one way
-// only, wherever they are inlined: a tile gives the same bits at the border of a map and inside.
+// Winograd's transforms (backend/winograd.hpp) of whole squares, channels in vectors.
 #pragma once
 
 #include "ulna/backend/tbb/simd.hpp"
+#include "ulna/backend/winograd.hpp"
 
 namespace ulna::winograd {
-
-inline constexpr int outputs = 4;       ///< of a tile, along an axis
-inline constexpr int taps = 3;          ///< of a kernel, along an axis
-inline constexpr int points = 6;        ///< inputs of a tile, and points of interpolation, along an axis
-inline constexpr int products = 36;     ///< points of a tile
-inline constexpr int tile_pixels = 16;  ///< outputs of a tile
-
-/// B^T d.
-struct InputLine {
-  static constexpr int from = points;
-  static constexpr int to = points;
-  template <class V>
-  [[gnu::always_inline]] static inline void apply(const V (&d)[from], V (&o)[to]) {
-    const V two = V::broadcast(2.0f), four = V::broadcast(4.0f), minus_four = V::broadcast(-4.0f);
-    const V even = fma(minus_four, d[2], d[4]);
-    const V odd = fma(minus_four, d[1], d[3]);
-    const V inner = d[4] - d[2];
-    const V outer = d[3] - d[1];
-    o[0] = fma(four, d[0] - d[2], inner);
-    o[1] = even + odd;
-    o[2] = even - odd;
-    o[3] = fma(two, outer, inner);
-    o[4] = inner - two * outer;
-    o[5] = fma(minus_four, outer, d[5] - d[3]);
-  }
-};
-
-/// A^T m.
-struct OutputLine {
-  static constexpr int from = points;
-  static constexpr int to = outputs;
-  template <class V>
-  [[gnu::always_inline]] static inline void apply(const V (&m)[from], V (&y)[to]) {
-    const V two = V::broadcast(2.0f), four = V::broadcast(4.0f), eight = V::broadcast(8.0f);
-    const V sum1 = m[1] + m[2], difference1 = m[1] - m[2];
-    const V sum2 = m[3] + m[4], difference2 = m[3] - m[4];
-    y[0] = (m[0] + sum1) + sum2;
-    y[1] = fma(two, difference2, difference1);
-    y[2] = fma(four, sum2, sum1);
-    y[3] = fma(eight, difference2, difference1) + m[5];
-  }
-};
-
-/// G g.
-struct WeightLine {
-  static constexpr int from = taps;
-  static constexpr int to = points;
-  template <class V>
-  [[gnu::always_inline]] static inline void apply(const V (&g)[from], V (&u)[to]) {
-    const V quarter = V::broadcast(0.25f), sixth = V::broadcast(-1.0f / 6.0f), small = V::broadcast(1.0f / 24.0f),
-            twelfth = V::broadcast(1.0f / 12.0f), four = V::broadcast(4.0f);
-    const V ends = (g[0] + g[2]) * sixth;
-    const V wide = fma(four, g[2], g[0]) * small;
-    u[0] = g[0] * quarter;
-    u[1] = fma(sixth, g[1], ends);
-    u[2] = ends - g[1] * sixth;
-    u[3] = fma(twelfth, g[1], wide);
-    u[4] = wide - g[1] * twelfth;
-    u[5] = g[2];
-  }
-};
-
-/// A dy: the adjoint of OutputLine.
-struct OutputGradientLine {
-  static constexpr int from = outputs;
-  static constexpr int to = points;
-  template <class V>
-  [[gnu::always_inline]] static inline void apply(const V (&y)[from], V (&m)[to]) {
-    const V two = V::broadcast(2.0f), four = V::broadcast(4.0f);
-    const V even1 = y[0] + y[2], odd1 = y[1] + y[3];
-    const V even2 = fma(four, y[2], y[0]), odd2 = fma(four, y[3], y[1]);
-    m[0] = y[0];
-    m[1] = even1 + odd1;
-    m[2] = even1 - odd1;
-    m[3] = fma(two, odd2, even2);
-    m[4] = even2 - two * odd2;
-    m[5] = y[3];
-  }
-};
-
-/// G^T u: the adjoint of WeightLine.
-struct WeightGradientLine {
-  static constexpr int from = points;
-  static constexpr int to = taps;
-  template <class V>
-  [[gnu::always_inline]] static inline void apply(const V (&u)[from], V (&g)[to]) {
-    const V quarter = V::broadcast(0.25f), sixth = V::broadcast(-1.0f / 6.0f), small = V::broadcast(1.0f / 24.0f),
-            twelfth = V::broadcast(1.0f / 12.0f);
-    const V sum1 = u[1] + u[2], difference1 = u[1] - u[2];
-    const V sum2 = u[3] + u[4], difference2 = u[3] - u[4];
-    g[0] = fma(quarter, u[0], fma(small, sum2, sixth * sum1));
-    g[1] = fma(twelfth, difference2, sixth * difference1);
-    g[2] = fma(sixth, sum1 - sum2, u[5]);
-  }
-};
 
 /// Applies `Line` to the columns of a square of load(i, j) and then to the rows of the result: store(i, j, value).
 /// In `Parts` passes, each for some of the rows, so that what lies between the two steps fits into the registers.

@@ -15,6 +15,7 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <ctime>
 #include <filesystem>
 #include <fstream>
 #include <string>
@@ -29,18 +30,27 @@ namespace {
 
 using P = ulna::Program<ulna::UNet<ulna::Width<64>>, ulna::Image<1, 512, 512>>;
 using Backend = ulna::cpu::Tbb<float>;
-constexpr int runs = 9;
+constexpr int runs = 9;     ///< processes
+constexpr int further = 2;  ///< inferences of each, after the first
 
 /// What one process measured.
 struct Times {
-  double first;  ///< milliseconds from its start
-  double warm;   ///< median of further inferences
+  double first;      ///< milliseconds from its start
+  double warm;       ///< of a further inference
+  double processor;  ///< processor time until the first result less that of a further inference
   double megabytes;
 };
 
 /// One clock for all processes.
 double milliseconds() {
   return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+/// What all threads of this process used so far.
+double processor_milliseconds() {
+  timespec t{};
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+  return 1e3 * static_cast<double>(t.tv_sec) + 1e-6 * static_cast<double>(t.tv_nsec);
 }
 
 double median(std::vector<double> values) {
@@ -64,14 +74,12 @@ Times infer(ulna::Model<Q>&& model, int threads, double start) {
   ulna::Predictor<Q, Backend> predictor{model, 1, Backend{threads}};
   const auto predict = [&] { predictor.predict({image, 1, Q::input_shape.height, Q::input_shape.width, 1}); };
   predict();
-  Times times{milliseconds() - start, 0.0, 0.0};
-  std::vector<double> warm;
-  for (int i = 0; i < 3; ++i) {
-    const double before = milliseconds();
-    predict();
-    warm.push_back(milliseconds() - before);
-  }
-  times.warm = median(warm);
+  Times times{milliseconds() - start, 0.0, 0.0, 0.0};
+  const double spent = processor_milliseconds();
+  const double before = milliseconds();
+  for (int i = 0; i < further; ++i) predict();
+  times.warm = (milliseconds() - before) / further;
+  times.processor = spent - (processor_milliseconds() - spent) / further;
   times.megabytes = peak_megabytes();
   return times;
 }
@@ -83,7 +91,7 @@ void run(char** arguments) {
   const double start = std::atof(arguments[4]);
   const Times t = way == "frozen" ? infer(ulna::map_model<ulna::Frozen<P>>(arguments[3]), threads, start)
                                   : infer(ulna::load_model<P>(arguments[3]), threads, start);
-  std::printf("%.3f %.3f %.1f\n", t.first, t.warm, t.megabytes);
+  std::printf("%.3f %.3f %.3f %.1f\n", t.first, t.warm, t.processor, t.megabytes);
 }
 
 /// Starts this program again with the arguments of run(), without a shell, whose start would count.
@@ -102,7 +110,7 @@ Times started(std::string program, std::string threads, std::string way, std::st
   close(ends[1]);
   FILE* answer = fdopen(ends[0], "r");
   Times t{};
-  const bool sound = std::fscanf(answer, "%lf %lf %lf", &t.first, &t.warm, &t.megabytes) == 3;
+  const bool sound = std::fscanf(answer, "%lf %lf %lf %lf", &t.first, &t.warm, &t.processor, &t.megabytes) == 4;
   std::fclose(answer);
   if (failed == 0) waitpid(child, nullptr, 0);
   if (failed != 0 || !sound) throw ulna::Error("start_up: a process gave no times");
@@ -119,19 +127,21 @@ void measure(const std::string& threads) {
     ulna::save_weights(model, folder / "safetensors");
     ulna::save_mappable(ulna::freeze<Backend>(model), folder / "frozen");
   }
-  std::printf("| weights | first result, ms | one inference, ms | difference, ms | peak RSS, MB |\n");
-  std::printf("|---|---:|---:|---:|---:|\n");
+  std::printf(
+      "| weights | first result, ms | one inference, ms | difference, ms | in processor time, ms | peak RSS, MB |\n");
+  std::printf("|---|---:|---:|---:|---:|---:|\n");
   for (const std::string way : {"safetensors", "frozen"}) {
-    std::vector<double> first, warm, difference, megabytes;
+    std::vector<double> first, warm, difference, processor, megabytes;
     for (int i = 0; i < runs; ++i) {
       const Times t = started(program, threads, way, folder / way);
       first.push_back(t.first);
       warm.push_back(t.warm);
       difference.push_back(t.first - t.warm);
+      processor.push_back(t.processor);
       megabytes.push_back(t.megabytes);
     }
-    std::printf("| %s | %.1f | %.1f | %.1f | %.0f |\n", way.c_str(), median(first), median(warm), median(difference),
-                median(megabytes));
+    std::printf("| %s | %.1f | %.1f | %.1f | %.1f | %.0f |\n", way.c_str(), median(first), median(warm),
+                median(difference), median(processor), median(megabytes));
   }
   std::filesystem::remove_all(folder);
 }

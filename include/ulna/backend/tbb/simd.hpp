@@ -90,6 +90,22 @@ struct Vec {
     const auto upper = __builtin_convertvector(bits.v, typename Vec<std::uint16_t, Width>::Native);
     __builtin_memcpy(static_cast<void*>(p), &upper, sizeof(upper));
   }
+  /// Past the caches, where the processor can: for lines that are written whole and not read again soon. `p` must be
+  /// aligned to the vector, and streaming_done() must follow before another thread reads.
+  [[gnu::always_inline]] inline void store_streaming(T* p) const {
+    static_assert(std::is_same_v<T, float>);
+#if defined(__AVX512F__)
+    if constexpr (sizeof(Native) == 64) {
+#if defined(__clang__)
+      __builtin_nontemporal_store(v, reinterpret_cast<Native*>(p));
+#else
+      __builtin_ia32_movntps512(p, v);
+#endif
+      return;
+    }
+#endif
+    store(p);
+  }
   /// Bits of the lanes as bf16.
   [[gnu::always_inline]] inline Bits bf16_bits() const {
     static_assert(std::is_same_v<T, float>);
@@ -121,6 +137,16 @@ struct Vec {
 
 template <class Isa>
 using FloatVec = Vec<float, Isa::width>;
+
+/// Asks for the cache line at p, which is read soon.
+[[gnu::always_inline]] inline void prefetch(const void* p) { __builtin_prefetch(p, 0, 2); }
+
+/// Whatever was stored past the caches is visible to those who see what this thread writes next.
+[[gnu::always_inline]] inline void streaming_done() {
+#if defined(__SSE__)
+  __builtin_ia32_sfence();
+#endif
+}
 
 /// Sum of the lanes, in pairs at a fixed distance (the same order on every processor of one width).
 template <class T, int Width>

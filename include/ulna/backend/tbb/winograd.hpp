@@ -7,6 +7,8 @@
 #pragma once
 
 #include <cassert>
+#include <cstdint>
+#include <type_traits>
 
 #include "ulna/backend/tbb/epilogue.hpp"
 #include "ulna/backend/tbb/transpose.hpp"
@@ -21,6 +23,8 @@ class Task {
   using V = FloatVec<Isa>;
   using Blocks = tbb_kernels::RegisterBlocks<Isa, true>;
   static constexpr int W = Isa::width;
+  static constexpr bool can_stream = std::is_same_v<T, float> && W * sizeof(T) == 64;
+  static constexpr std::int64_t larger_than_caches = 8 * 1024 * 1024;  ///< elements
 
  public:
   Task(const Call<T>& call, const Plan<Isa>& plan, std::byte* scratch) : call_(call), plan_(plan) {
@@ -29,7 +33,7 @@ class Task {
       scratch += bytes;
       return p;
     };
-    weights_ = take(plan.weight_bytes());
+    kept_weights_ = take(plan.weight_bytes());
     inputs_ = take(plan.input_bytes());
     products_ = take(plan.product_bytes());
     patch_ = take(plan.patch_bytes());
@@ -40,19 +44,28 @@ class Task {
     k0_ = block * plan_.output_block;
     outputs_ = std::min(plan_.output_block, plan_.outputs - k0_);
     width_ = (outputs_ + W - 1) / W * W;
-    for (first_ = tiles.begin; first_ < tiles.end; first_ += plan_.tile_block) {
-      count_ = static_cast<int>(std::min<std::ptrdiff_t>(plan_.tile_block, tiles.end - first_));
-      for (c0_ = 0; c0_ < plan_.channels; c0_ += plan_.channel_block) {
-        channels_ = std::min(plan_.channel_block, plan_.channels - c0_);
-        if (first_ == tiles.begin || !plan_.channels_fit()) transform_weights();
+    end_ = tiles.end;
+    for (first_ = tiles.begin; first_ < end_; first_ += plan_.tile_block) {
+      count_ = tiles_from(first_);
+      for (int block_of_channels = 0; block_of_channels < plan_.channel_blocks; ++block_of_channels) {
+        c0_ = block_of_channels * plan_.channel_block;
+        channels_ = channels_from(c0_);
+        weights_ = kept_weights_ + (plan_.keeps_weights ? block_of_channels * products * plan_.weight_plane : 0);
+        if (first_ == tiles.begin || !plan_.keeps_weights) transform_weights();
         transform_inputs();
         multiply();
       }
       transform_outputs();
     }
+    streaming_done();
   }
 
  private:
+  int tiles_from(std::ptrdiff_t first) const {
+    return static_cast<int>(std::min<std::ptrdiff_t>(plan_.tile_block, end_ - first));
+  }
+  int channels_from(int c) const { return std::min(plan_.channel_block, plan_.channels - c); }
+
   /// Weights as [point][channel][output], zeros behind the last output.
   void transform_weights() {
     for (int c = 0; c < channels_; c += plan_.weight_rows) {
@@ -74,6 +87,7 @@ class Task {
     for (int t = 0; t < taps * taps; ++t) {
       const float* tap = w.data + (plan_.flipped ? taps * taps - 1 - t : t) * tap_size;
       float* to = taps_ + std::ptrdiff_t{t} * plan_.weight_rows * width_;
+      const bool more = c + plan_.weight_rows < plan_.channels;  // which memory is asked for meanwhile
       if (call_.node->swap_channels) {
         tbb_kernels::transpose<Isa>(tap + std::ptrdiff_t{k0_} * plan_.channels + c, plan_.channels, outputs_, rows, to,
                                     width_);
@@ -82,22 +96,57 @@ class Task {
       } else {
         for (int r = 0; r < rows; ++r) {
           const float* from = tap + std::ptrdiff_t{c + r} * plan_.outputs + k0_;
+          const float* next = from + std::ptrdiff_t{plan_.weight_rows} * plan_.outputs;
           int k = 0;
-          for (; k + W <= outputs_; k += W) V::load(from + k).store(to + r * width_ + k);
+          for (; k + W <= outputs_; k += W) {
+            if (more) ulna::prefetch(next + k);
+            V::load(from + k).store(to + r * width_ + k);
+          }
           if (k < outputs_) V::load_partial(from + k, outputs_ - k).store(to + r * width_ + k);
         }
       }
     }
   }
 
+  TileReader<Isa, InputLine, T> input() const {
+    return {call_.input[0], plan_.grid.low_y, plan_.grid.low_x, patch_, plan_.channel_stride};
+  }
+
   void transform_inputs() {
-    const Grid& g = plan_.grid;
-    const TileReader<Isa, InputLine, T> input(call_.input[0], g.low_y, g.low_x, patch_, plan_.channel_stride);
-    g.for_each_tile(first_, count_, [&](int t, int sample, int row, int column) {
+    const TileReader<Isa, InputLine, T> input = this->input();
+    plan_.grid.for_each_tile(first_, count_, [&](int t, int sample, int row, int column) {
       input.run(sample, row, column, c0_, channels_, inputs_ + std::ptrdiff_t{t} * plan_.channel_stride,
                 plan_.input_plane);
     });
   }
+
+  /// Asks for the inputs of what is transformed next, a share of them at each point: maps are larger than caches.
+  class Ahead {
+   public:
+    explicit Ahead(const Task& task)
+        : task_(task), input_(task.input()), c0_(task.c0_ + task.channels_), first_(task.first_) {
+      if (c0_ == task.plan_.channels) {
+        c0_ = 0;
+        first_ += task.plan_.tile_block;
+      }
+      count_ = first_ < task.end_ ? task.tiles_from(first_) : 0;
+    }
+    void at_point(int point) {
+      const int until = count_ * (point + 1) / products;
+      task_.plan_.grid.for_each_tile(first_ + done_, until - done_, [&](int, int sample, int row, int column) {
+        input_.prefetch(sample, row, column, c0_, task_.channels_from(c0_));
+      });
+      done_ = until;
+    }
+
+   private:
+    const Task& task_;
+    TileReader<Isa, InputLine, T> input_;
+    int c0_;
+    std::ptrdiff_t first_;
+    int count_ = 0;
+    int done_ = 0;
+  };
 
   /// products[point][tile][output] (+)= inputs[point][tile][channel] weights[point][channel][output].
   void multiply() {
@@ -112,7 +161,9 @@ class Task {
     p.inner = channels_;
     p.sum_step = width_;
     p.accumulate = c0_ > 0;
+    Ahead ahead(*this);
     for (int point = 0; point < products; ++point) {
+      ahead.at_point(point);
       const float* inputs = inputs_ + point * plan_.input_plane;
       const float* weights = weights_ + point * plan_.weight_plane;
       float* sums = products_ + point * plan_.product_plane;
@@ -131,7 +182,16 @@ class Task {
     }
   }
 
+  /// Whether outputs go past the caches: where their map is larger than these, and each store writes a whole line.
+  bool output_streams() const {
+    const Tensor<T>& out = call_.output;
+    constexpr int line = 64 / static_cast<int>(sizeof(T));
+    return can_stream && out.shape.size() * out.batch >= larger_than_caches && outputs_ % line == 0 &&
+           out.pixel_stride % line == 0 && reinterpret_cast<std::uintptr_t>(out.data) % 64 == 0;
+  }
+
   void transform_outputs() {
+    const bool streams = output_streams();
     const float* bias = held_as<float>(call_.input[2]).data;
     const Shape& s = plan_.grid.written;
     const Tensor<T>& out = call_.output;
@@ -152,7 +212,9 @@ class Task {
           for (int j = 0; j < width; ++j) {
             const V v = tbb_kernels::activate(y[i * outputs + j] + b, call_.node->activation, call_.node->slope);
             T* pixel = to + (std::ptrdiff_t{i} * s.width + j) * out.pixel_stride + k;
-            if (valid >= W)
+            if (streams) {
+              if constexpr (can_stream) v.store_streaming(pixel);
+            } else if (valid >= W)
               v.store(pixel);
             else
               v.store_partial(pixel, valid);
@@ -163,12 +225,13 @@ class Task {
 
   const Call<T>& call_;
   const Plan<Isa>& plan_;
-  float* weights_;
+  float* kept_weights_;       ///< of the whole task, or room for one block of channels
+  float* weights_ = nullptr;  ///< of the block of channels at hand
   float* inputs_;
   float* products_;
   float* patch_;
   float* taps_;
-  std::ptrdiff_t first_ = 0;
+  std::ptrdiff_t first_ = 0, end_ = 0;
   int count_ = 0;
   int k0_ = 0, outputs_ = 0, width_ = 0;
   int c0_ = 0, channels_ = 0;

@@ -103,13 +103,22 @@ struct Grid {
 };
 
 /// A task takes a range of tiles and one block of output channels.
+///
+/// What the products of a block of tiles read and write must stay in the second-level cache (1 MiB and more), and each
+/// weight is transformed once a task. So tiles come in low blocks, to which the transformed weights of all channels
+/// stream from the third level. Where one block holds all tiles, nothing is read again: it is high, and weights are
+/// transformed right before their only use.
 template <class Isa>
 struct Plan {
   static constexpr int W = Isa::width;
   static constexpr int most_channels = 64;
-  static constexpr int most_outputs = 64;
-  static constexpr int most_tiles = 72;   ///< a multiple of every register block
-  static constexpr int weight_rows = 16;  ///< channels whose taps are gathered before they are transformed
+  static constexpr int low_block = 24;  ///< tiles; both are multiples of every register block
+  static constexpr int high_block = 72;
+  static constexpr int weight_rows = 16;                        ///< channels whose taps are gathered at a time
+  static constexpr std::ptrdiff_t most_kept = 4 * 1024 * 1024;  ///< floats of transformed weights, of each thread
+
+  /// Outputs of a block: the more, the less often are inputs transformed, as long as their weights leave room.
+  static constexpr int most_outputs(int channels) { return channels <= 256 ? 128 : 64; }
 
   Grid grid;
   bool flipped;  ///< the adjoint is a convolution with the taps in reverse
@@ -117,6 +126,8 @@ struct Plan {
   int channel_block, channel_stride;  ///< the stride in whole vectors
   int output_block;                   ///< in whole vectors
   int tile_block;
+  int channel_blocks;
+  bool keeps_weights;  ///< of all channel blocks, for all tiles of a task
   std::ptrdiff_t weight_plane, input_plane, product_plane;
 
   template <class T>
@@ -128,21 +139,23 @@ struct Plan {
     batch = call.batch;
     channels = grid.read.channels;
     outputs = grid.written.channels;
+    const bool one_block = tiles() <= high_block;
     const int blocks = (channels + most_channels - 1) / most_channels;
     channel_block = blocks == 1 ? channels : ((channels + blocks - 1) / blocks + 15) / 16 * 16;
+    channel_blocks = (channels + channel_block - 1) / channel_block;
     channel_stride = (channel_block + W - 1) / W * W;
-    output_block = std::min((outputs + W - 1) / W * W, most_outputs);
-    tile_block = static_cast<int>(std::min<std::ptrdiff_t>(tiles(), most_tiles));
+    output_block = std::min((outputs + W - 1) / W * W, one_block ? 64 : most_outputs(channels));
+    tile_block = one_block ? static_cast<int>(tiles()) : low_block;
     weight_plane = plane_floats(std::ptrdiff_t{channel_block} * output_block);
+    keeps_weights = channel_blocks == 1 || (!one_block && channel_blocks * products * weight_plane <= most_kept);
     input_plane = plane_floats(std::ptrdiff_t{tile_block} * channel_stride);
     product_plane = plane_floats(std::ptrdiff_t{tile_block} * output_block);
   }
 
   std::ptrdiff_t tiles() const { return grid.tiles(batch); }
   int output_blocks() const { return (outputs + output_block - 1) / output_block; }
-  bool channels_fit() const { return channels <= channel_block; }
 
-  std::size_t weight_bytes() const { return floats(products * weight_plane); }
+  std::size_t weight_bytes() const { return floats((keeps_weights ? channel_blocks : 1) * products * weight_plane); }
   std::size_t input_bytes() const { return floats(products * input_plane); }
   std::size_t product_bytes() const { return floats(products * product_plane); }
   std::size_t patch_bytes() const { return floats(std::ptrdiff_t{products} * channel_stride); }

@@ -2,6 +2,8 @@
 // From a map to the points of its tiles.
 #pragma once
 
+#include <algorithm>
+
 #include "ulna/backend/tbb/winograd_transform.hpp"
 #include "ulna/backend/tensor.hpp"
 
@@ -34,11 +36,24 @@ class TileReader {
     }
   }
 
+  /// Asks for the pixels of a tile that the tile to its left does not read.
+  void prefetch(int sample, int row, int column, int c0, int channels) const {
+    constexpr int line = 64 / static_cast<int>(sizeof(T));
+    const Shape& s = map_.shape;
+    const int y0 = row * outputs + low_y_;
+    const int x0 = column * outputs + low_x_;
+    for (int y = std::max(y0, 0); y < std::min(y0 + extent, s.height); ++y)
+      for (int x = std::max(x0 + extent - outputs, 0); x < std::min(x0 + extent, s.width); ++x) {
+        const T* pixel = map_.row(sample, y) + x * map_.pixel_stride + c0;
+        for (int c = 0; c < channels; c += line) ulna::prefetch(pixel + c);
+      }
+  }
+
  private:
   template <class U>
   static void transform_tile(const U* from, std::ptrdiff_t row, std::ptrdiff_t pixel, int channels, float* to,
                              std::ptrdiff_t plane) {
-    constexpr int parts = extent == points ? 2 : 1;
+    constexpr int parts = extent == points && Isa::registers < 32 ? 2 : 1;
     for (int c = 0; c < channels; c += W, from += W, to += W)
       transform<Line, V, parts>([&](int i, int j) { return V::load(from + i * row + j * pixel); },
                                 [&](int i, int j, V v) { v.store(to + (i * points + j) * plane); });

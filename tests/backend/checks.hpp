@@ -166,9 +166,9 @@ void check_node(const Graph<>& graph, const Node& n, const std::vector<Values>& 
       B several = make_backend<B>(threads);
       CHECK_MESSAGE(same_bits(run_node(several, graph, n, values, with).output, found.output), threads << " threads");
     }
-  const int taken = with_op(n.op, []<Op op>() { return OpRule<op>::in_place; });
-  if (taken == 0 && is_image(n)) {
-    with.in_place = true;
+  with.in_place =
+      n.residual != ResidualSum::none ? residual_input : with_op(n.op, []<Op op>() { return OpRule<op>::in_place; });
+  if (with.in_place >= 0 && is_image(n)) {
     CHECK_MESSAGE(same_bits(run_node(one, graph, n, values, with).output, found.output), "in place");
   }
 }
@@ -293,10 +293,13 @@ int check_positions(Draw& d, const Node& whole, const Graph<>& graph, const std:
   node.shape = shape_of(whole.shape.channels, out);
   for (int i = 0; i < node.inputs(); ++i) {
     const int id = node.input[static_cast<std::size_t>(i)];
+    if (id < 0 || !is_image(graph.nodes[id]) || graph.nodes[id].op == Op::parameter) continue;
     const Shape shape = graph.nodes[id].shape;
-    if (!is_image(graph.nodes[id]) || graph.nodes[id].op == Op::parameter) continue;
-    parts[static_cast<std::size_t>(id)] = part_of(values[static_cast<std::size_t>(id)], shape, d.batch, first, size);
-    small->nodes[id].shape = shape_of(shape.channels, size);
+    const bool residual = node.residual != ResidualSum::none && i == residual_input;  // lies as the output does
+    const Extent begin = residual ? k : first;
+    const Extent part = residual ? out : size;
+    parts[static_cast<std::size_t>(id)] = part_of(values[static_cast<std::size_t>(id)], shape, d.batch, begin, part);
+    small->nodes[id].shape = shape_of(shape.channels, part);
   }
   const Conditions with{.batch = d.batch, .layout_seed = 3};
   B backend = make_backend<B>(1);

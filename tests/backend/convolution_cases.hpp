@@ -62,6 +62,7 @@ struct Batch {
 struct Case {
   Node node;
   Batch x, w, bias, y;
+  Batch residual{};
   std::vector<std::byte> memory{};
 
   Call<float> call(int threads, std::size_t (*scratch_bytes)(const Call<float>&, int)) {
@@ -71,6 +72,7 @@ struct Case {
     c.input[0] = x.view;
     c.input[1] = w.view;
     c.input[2] = bias.view;
+    c.input[residual_input] = residual.view;
     c.output = y.view;
     memory.assign(scratch_bytes(c, threads) + 64, std::byte{0xff});  // NaN, should any of it be read unwritten
     const auto address = reinterpret_cast<std::uintptr_t>(memory.data());
@@ -273,6 +275,39 @@ inline void check_convolution(Case c, const Kernels& kernels = direct) {
   run_case(c, kernels);
   check_close(c.y.values(), convolution_in_double(c), describe(c), kernels.spreads);
   CHECK(c.y.canaries_live());
+}
+
+/// With a residual, before and after the activation: the bits of the convolution, the sum and the activation one by
+/// one, also where the output takes over the residual's memory.
+inline void check_residual(Case c, Random& r, const Kernels& kernels = direct) {
+  using V = FloatVec<NativeIsa>;
+  const Node node = c.node;
+  c.residual = Batch(c.y.view.shape, c.y.view.batch, r.below(6), &r);
+  const std::vector<float> residual = c.residual.values();
+  for (const ResidualSum order : {ResidualSum::before_activation, ResidualSum::after_activation}) {
+    const bool last = order == ResidualSum::before_activation;
+    const Activation activation = node.activation == Activation::gelu ? Activation::relu : node.activation;
+    c.node.residual = ResidualSum::none;
+    c.node.activation = last ? Activation::none : activation;
+    run_case(c, kernels);
+    std::vector<float> expected = c.y.values();
+    for (std::size_t i = 0; i < expected.size(); ++i) {
+      expected[i] += residual[i];
+      if (last) expected[i] = activate(V::broadcast(expected[i]), activation, node.slope).v[0];
+    }
+    c.node.residual = order;
+    c.node.activation = activation;
+    INFO(describe(c));
+    run_case(c, kernels);
+    CHECK(c.y.values() == expected);
+    const Tensor<float> apart = std::exchange(c.residual.view, c.y.view);
+    std::size_t i = 0;
+    c.y.for_each([&](float& y) { y = residual[i++]; });
+    run_case(c, kernels);
+    CHECK(c.y.values() == expected);
+    c.residual.view = apart;
+    CHECK(c.y.canaries_live());
+  }
 }
 
 inline void check_weight_gradient(Case c, const Kernels& kernels = direct) {

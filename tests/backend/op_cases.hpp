@@ -34,6 +34,35 @@ inline Value pixel_convolution(Draw& d) {
   return d.fused(op::convolution(d.b, x, weight, d.maybe(ParameterKind::bias, out), window2d(1)));
 }
 
+/// What graph/fuse.hpp makes of a convolution and a sum.
+inline Value with_residual(Draw& d, Value y, Value residual) {
+  Node& n = d.b.graph.nodes[d.fused(y).id];
+  n.input[residual_input] = residual.id;
+  n.residual = d.coin() ? ResidualSum::before_activation : ResidualSum::after_activation;
+  return y;
+}
+
+inline Value residual_convolution(Draw& d) {
+  const Value y = convolution(d);
+  return with_residual(d, y, d.like(y));
+}
+
+/// A block of a ResNet, or a step of a recurrent convolution: the residual may be what the convolution reads.
+inline Value same_residual_convolution(Draw& d) {
+  const int channels = d.channels();
+  const Value x = d.image(channels, d.extent());
+  const Value weight = d.b.weight("weight", channels, channels, {1, 3, 3});
+  const Value residual = d.coin() ? d.like(x) : x;
+  return with_residual(d, op::convolution(d.b, x, weight, d.maybe(ParameterKind::bias, channels), window2d(3, 1, 1)),
+                       residual);
+}
+
+/// The second linear layer of a transformer's perceptron.
+inline Value pixel_residual_convolution(Draw& d) {
+  const Value y = pixel_convolution(d);
+  return with_residual(d, y, d.like(y));
+}
+
 /// One weight applied twice: its gradient accumulates.
 inline Value recurrent_convolution(Draw& d) {
   const Value x = d.image();
@@ -247,6 +276,9 @@ inline constexpr OpCase ops[] = {
     {"convolution", convolution},
     {"same_convolution", same_convolution},
     {"pixel_convolution", pixel_convolution},
+    {"residual_convolution", residual_convolution, false},
+    {"same_residual_convolution", same_residual_convolution, false},
+    {"pixel_residual_convolution", pixel_residual_convolution, false},
     {"recurrent_convolution", recurrent_convolution},
     {"transposed_convolution", transposed_convolution},
     {"up_convolution", up_convolution},

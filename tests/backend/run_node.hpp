@@ -124,7 +124,7 @@ auto with_op(Op op, const auto& visit) {
 struct Conditions {
   int batch = 1;
   std::uint64_t layout_seed = 0;  ///< 0: every operand dense; otherwise images lie between channels of others
-  bool in_place = false;          ///< the output takes over input 0's memory
+  int in_place = -1;              ///< the input whose memory the output takes over; -1: none
   Values prior{};                 ///< what the output holds before; empty: NaN everywhere
 };
 
@@ -163,16 +163,17 @@ template <Backend B>
 Outcome run_node(B& backend, const Graph<>& graph, const Node& node, const std::vector<Values>& values,
                  const Conditions& with) {
   using T = typename B::Element;
-  std::vector<Held<B>> operands;
-  for (int i = 0; i < node.inputs(); ++i) {
+  std::array<std::optional<Held<B>>, max_inputs> inputs;
+  for (int i = 0; i < max_inputs; ++i) {
     const int id = node.input[static_cast<std::size_t>(i)];
+    if (id < 0) continue;
     const Node& producer = graph.nodes[id];
-    operands.emplace_back(is_activation(graph, id), producer, with.batch, values[static_cast<std::size_t>(id)],
-                          draw_layout(producer, with.layout_seed, i));
+    inputs[static_cast<std::size_t>(i)].emplace(is_activation(graph, id), producer, with.batch,
+                                                values[static_cast<std::size_t>(id)],
+                                                draw_layout(producer, with.layout_seed, i));
   }
-  operands.emplace_back(
-      is_activation(node), node, with.batch, with.prior,
-      draw_layout(with.in_place ? graph.input(node, 0) : node, with.layout_seed, with.in_place ? 0 : max_inputs));
+  Held<B> output(is_activation(node), node, with.batch, with.prior, draw_layout(node, with.layout_seed, max_inputs));
+  Held<B>& written = with.in_place < 0 ? output : *inputs[static_cast<std::size_t>(with.in_place)];
 
   Call<T> call;
   call.node = &node;
@@ -180,8 +181,9 @@ Outcome run_node(B& backend, const Graph<>& graph, const Node& node, const std::
   call.seed = Seed{17};
   call.step = 5;
   const auto bind = [&](bool addresses) {
-    for (std::size_t i = 0; i + 1 < operands.size(); ++i) call.input[i] = operands[i].tensor();
-    call.output = with.in_place ? call.input[0] : operands.back().tensor();
+    for (std::size_t i = 0; i < max_inputs; ++i)
+      if (inputs[i]) call.input[i] = inputs[i]->tensor();
+    call.output = written.tensor();
     if (addresses) return;
     for (auto& t : call.input) t.data = nullptr;
     call.output.data = nullptr;
@@ -198,10 +200,12 @@ Outcome run_node(B& backend, const Graph<>& graph, const Node& node, const std::
   backend.run([&] { kernel(call); });
 
   Outcome outcome;
-  outcome.output = with.in_place ? operands.front().values() : operands.back().values();
-  for (std::size_t i = 0; i + 1 < operands.size(); ++i) outcome.inputs[i] = operands[i].values();
+  outcome.output = written.values();
+  for (std::size_t i = 0; i < max_inputs; ++i)
+    if (inputs[i]) outcome.inputs[i] = inputs[i]->values();
   CHECK_MESSAGE(scratch.surroundings_kept(), "wrote beyond its scratch memory");
-  for (auto& operand : operands) CHECK_MESSAGE(operand.surroundings_kept(), "wrote beyond an operand");
+  CHECK_MESSAGE(output.surroundings_kept(), "wrote beyond its output");
+  for (auto& input : inputs) CHECK_MESSAGE((!input || input->surroundings_kept()), "wrote beyond an input");
   return outcome;
 }
 

@@ -46,6 +46,17 @@ TEST_CASE("winograd convolution and its adjoint: random extents, paddings, chann
   }
 }
 
+TEST_CASE("winograd convolution with a residual") {
+  Random r(Seed{36});
+  for (int i = 0; i < 24; ++i) {
+    const Window w = random_padding(r);
+    const auto [small, large] = random_extents(w, r, i % 4 == 0 ? 60 : 18);
+    check_residual(
+        make_convolution(r, Op::convolution, w, small, large, random_width(r), random_width(r), 1 + r.below(3)), r,
+        winograd_kernels);
+  }
+}
+
 TEST_CASE("winograd convolution: many tiles, channel blocks, output blocks") {
   Random r(Seed{32});
   struct Layer {

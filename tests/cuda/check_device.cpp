@@ -60,9 +60,9 @@ void check_node_on_device(const Graph<>& graph, const Node& n, const std::vector
   for (std::size_t i = 0; i < max_inputs; ++i)
     CHECK(relative_error(found.inputs[i], expected.inputs[i]) <= (n.op == Op::update_running ? float_tolerance : 0.0));
   CHECK_MESSAGE(same_bits(run_node(device, graph, n, values, with).output, found.output), "another run, other bits");
-  const int taken = with_op(n.op, []<Op op>() { return OpRule<op>::in_place; });
-  if (taken != 0 || !is_image(n)) return;
-  with.in_place = true;
+  with.in_place =
+      n.residual != ResidualSum::none ? residual_input : with_op(n.op, []<Op op>() { return OpRule<op>::in_place; });
+  if (with.in_place < 0 || !is_image(n)) return;
   CHECK_MESSAGE(same_bits(run_node(device, graph, n, values, with).output, found.output), "in place");
 }
 

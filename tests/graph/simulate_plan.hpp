@@ -121,16 +121,19 @@ class PlanSimulation {
 
   void execute(int id) {
     const Node& n = graph_.nodes[id];
-    for (int k = 0; k < n.inputs(); ++k) require_value(n.input[static_cast<std::size_t>(k)], text(id));
+    for (const int x : n.input)
+      if (x >= 0) require_value(x, text(id));
     if (n.op == Op::concat) {
       check_copies(id);
     } else {
-      const int in_place = with_rule(n.op, [](auto rule) { return decltype(rule)::in_place; });
+      const int in_place = n.residual != ResidualSum::none
+                               ? residual_input
+                               : with_rule(n.op, [](auto rule) { return decltype(rule)::in_place; });
       std::set<std::int64_t> mine;
       for_each_cell(id, [&](std::int64_t cell, int, std::int64_t, int) { mine.insert(cell); });
       for (int k = 0; k < n.inputs(); ++k) {
         const int x = n.input[static_cast<std::size_t>(k)];
-        if (!(k == in_place && same_place(x, id)) && touches(x, id, mine))
+        if (x >= 0 && !(k == in_place && same_place(x, id)) && touches(x, id, mine))
           complain(text(id) + " writes over its own input, " + text(x));
       }
     }

@@ -2,6 +2,9 @@
 // Fusing: which nodes are left, and which must stay.
 #include <doctest/doctest.h>
 
+#include "ulna/model/attention_unet.hpp"
+#include "ulna/model/r2_unet.hpp"
+#include "ulna/model/trans_unet.hpp"
 #include "ulna/model/unet.hpp"
 #include "ulna/program.hpp"
 #include "ulna/train/loss.hpp"
@@ -94,9 +97,63 @@ using EndsInActivation = Sequential<Conv<2>, activation::ReLU>;
 static_assert(count(graph<EndsInActivation>, Op::activation) == 0);
 static_assert(graph<EndsInActivation>.nodes[graph<EndsInActivation>.output].activation == Activation::relu);
 
-// Sums take an activation.
+// --- residuals
+
+constexpr int residuals(const auto& g, ResidualSum order) {
+  int n = 0;
+  for (const Node& node : g.nodes) n += node.residual == order;
+  return n;
+}
+
+/// Convolutions after which a residual is added, before or after their activation; `left`: sums of their own.
+template <class Net>
+constexpr bool sums_are(int before, int after, int left) {
+  const auto& g = graph<Net>;
+  return residuals(g, ResidualSum::before_activation) == before &&
+         residuals(g, ResidualSum::after_activation) == after && count(g, Op::add) == left;
+}
+
+// An activation after the sum goes in too.
 using ResidualReLU = Sequential<Conv<2>, Residual<Conv<2>>, activation::ReLU>;
-static_assert(count(graph<ResidualReLU>, Op::activation) == 0);
+static_assert(sums_are<ResidualReLU>(1, 0, 0) && count(graph<ResidualReLU>, Op::activation) == 0);
+// One before it stays before it. A second one is a pass of its own.
+using AfterReLU = Sequential<Conv<2>, Residual<Sequential<Conv<2>, norm::Batch, activation::ReLU>>>;
+static_assert(sums_are<AfterReLU>(0, 1, 0) && count(graph<AfterReLU>, Op::activation) == 0);
+static_assert(sums_are<Sequential<AfterReLU, activation::Sigmoid>>(0, 1, 0));
+static_assert(count(graph<Sequential<AfterReLU, activation::Sigmoid>>, Op::activation) == 1);
+// One residual a convolution, and none before an activation that is not fused.
+static_assert(sums_are<Sequential<Conv<2>, Residual<Residual<Conv<2>>>>>(1, 0, 1));
+static_assert(sums_are<Sequential<Conv<2>, Residual<Sequential<Conv<2>, activation::GELU>>>>(0, 0, 1));
+
+/// What is added must be there when the convolution runs, and the convolution's own result read by nobody else.
+struct SumOfLater {
+  static constexpr Value lower(Builder& b, Value x) {
+    const Value a = layer::conv(b, x, {.channels = 2}, "a");
+    return op::add(b, a, op::softmax(b, layer::conv(b, x, {.channels = 2}, "c")));
+  }
+};
+static_assert(sums_are<SumOfLater>(0, 0, 1));
+static_assert(sums_are<ReadTwice>(0, 0, 1) && sums_are<NormReadTwice>(0, 0, 1));
+
+// Both operands are convolutions: the later one adds the other. An attention gate's sum of projections.
+static_assert(sums_are<AttentionUNet<Width<4>, Depth<2>>>(2, 0, 0));
+// An R2 block sums twice in each of two recurrent convolutions, after ReLU, and adds its shortcut to the second.
+static_assert(sums_are<R2UNet<Width<4>, Depth<1>>>(0, 3 * 5, 0));
+// Separate kernels: these sums come before the norm, so that the shortcut meets no convolution.
+static_assert(sums_are<R2UNet<Width<4>, Depth<1>, R2Blocks<recurrent::SeparateKernels>>>(3 * 4, 0, 3));
+static_assert(sums_are<UNet<Width<4>, Depth<2>, skip::Sum>>(0, 0, 2));  // of transposed convolutions
+static_assert(sums_are<UNet<Width<4>, Depth<2>, skip::Sum, up::NearestConv<2>>>(2, 0, 0));
+
+// A transformer's layer adds what attention and the perceptron give; a ResNet's unit adds after a group norm.
+using SmallTransUNet = TransUNet<Classes<2>, Hidden<12>, Layers<3>, Heads<3>, Mlp<10>, Units<1, 1, 1>, Width<4>,
+                                 Groups<2>, Bridge<6>, Decoder<8, 6, 4, 2>>;
+static_assert(sums_are<SmallTransUNet>(2 * 3, 0, 3));
+
+// Training keeps its sums.
+static_assert(
+    residuals(TrainingProgram<Program<R2UNet<Width<4>, Depth<1>>, Image<1, 8, 8>>, CrossEntropy>::compiled.graph,
+              ResidualSum::none) ==
+    TrainingProgram<Program<R2UNet<Width<4>, Depth<1>>, Image<1, 8, 8>>, CrossEntropy>::compiled.graph.nodes.size());
 
 }  // namespace
 

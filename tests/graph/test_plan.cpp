@@ -4,6 +4,7 @@
 #include <doctest/doctest.h>
 
 #include "simulate_plan.hpp"
+#include "ulna/model/r2_unet.hpp"
 #include "ulna/model/unet.hpp"
 #include "ulna/program.hpp"
 #include "ulna/train/loss.hpp"
@@ -87,6 +88,10 @@ struct Dense {
   }
 };
 
+struct R2Layer {
+  static constexpr Value lower(Builder& b, Value x) { return R2Block<>::lower(b, x, b.shape(x).channels); }
+};
+
 /// Residuals inside residuals: sums that may write into either operand.
 using Unit = Residual<Sequential<Conv<4>, norm::Batch, activation::ReLU, Residual<Conv<4>>, Dropout<>>>;
 using Residuals = Sequential<Conv<4>, Unit, activation::LeakyReLU<>, Unit, Residual<Identity>, Conv<2, 1>>;
@@ -99,6 +104,7 @@ TEST_CASE("plans of networks that read values many times") {
   SUBCASE("tangle") { check_plans<Program<Tangle, Image<2, 6, 5>>>(); }
   SUBCASE("dense") { check_plans<Program<Dense, Image<1, 6, 5>>>(); }
   SUBCASE("residuals") { check_plans<Program<Residuals, Image<1, 6, 5>>, DiceCrossEntropy>(); }
+  SUBCASE("recurrent residuals") { check_plans<Program<R2UNet<Width<2>, Depth<1>>, Image<2, 6, 4>>>(); }
   SUBCASE("branches") { check_plans<Program<Branches, Image<2, 6, 4>>>(); }
 }
 
@@ -127,6 +133,25 @@ TEST_CASE("concatenation and slices are views") {
   };
   check(P::inference);
   check(TrainingProgram<P, CrossEntropy>::compiled);
+}
+
+TEST_CASE("a convolution takes over the memory of a residual that nobody reads again, but not of its own input") {
+  const auto taken = [](const auto& c) {
+    FixedVector<bool, 16> in_place{};
+    for (int i = 0; i < c.graph.nodes.size(); ++i)
+      if (c.graph.nodes[i].residual != ResidualSum::none)
+        in_place.push_back(c.plan.places[i].offset == c.plan.places[c.graph.nodes[i].input[residual_input]].offset);
+    return in_place;
+  };
+  // x + f(x), then x + f(x + f(x)), after which x is not needed: two recurrent convolutions. Last the block's shortcut.
+  constexpr auto recurrent = taken(Program<Sequential<Conv<2>, R2Layer>, Image<1, 8, 8>>::inference);
+  static_assert(recurrent.size() == 5);
+  static_assert(!recurrent[0] && !recurrent[1] && !recurrent[2] && recurrent[3] && recurrent[4]);
+  constexpr auto own_input = taken(Program<Sequential<Conv<2>, Residual<Conv<2>>, Conv<2>>, Image<1, 8, 8>>::inference);
+  static_assert(own_input.size() == 1 && !own_input[0]);
+  constexpr auto inner =
+      taken(Program<Sequential<Conv<2>, Residual<Sequential<Conv<2>, Conv<2>>>, Conv<2>>, Image<1, 8, 8>>::inference);
+  static_assert(inner.size() == 1 && inner[0]);
 }
 
 TEST_CASE("the simulation notices a value that is overwritten too early") {

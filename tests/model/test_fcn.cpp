@@ -62,8 +62,9 @@ template <class P>
 constexpr auto sums() {
   FixedVector<int, 4> strides{};
   for (const Node& n : P::inference.graph.nodes) {
-    if (n.op == Op::concat || (n.op == Op::add && n.shape.channels != P::classes)) strides.push_back(-1);
-    if (n.op == Op::add) strides.push_back(P::input_shape.height / n.shape.height);
+    const bool sum = n.op == Op::add || n.residual != ResidualSum::none;
+    if (n.op == Op::concat || (sum && n.shape.channels != P::classes)) strides.push_back(-1);
+    if (sum) strides.push_back(P::input_shape.height / n.shape.height);
   }
   return strides;
 }

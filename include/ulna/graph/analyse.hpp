@@ -62,7 +62,10 @@ constexpr Interval dependence(const auto& graph, Axis axis, Interval out) {
     const Interval in = Footprint::reach(n, channels, axis, need[i]);
     for (int k = 0; k < n.inputs(); ++k) {
       const int x = n.input[static_cast<std::size_t>(k)];
-      need[x] = reached[x] ? hull(need[x], in) : in;
+      if (x < 0) continue;
+      const bool residual = n.residual != ResidualSum::none && k == residual_input;
+      const Interval of_input = residual ? need[i] : in;  // pixel by pixel
+      need[x] = reached[x] ? hull(need[x], of_input) : of_input;
       reached[x] = true;
     }
   }

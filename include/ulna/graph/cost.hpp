@@ -61,6 +61,7 @@ constexpr Cost cost_of(const auto& compiled, int id, int batch, ElementBytes byt
   int first_channel = 0;
   for (int k = 0; k < n.inputs(); ++k) {
     const int x = n.input[static_cast<std::size_t>(k)];
+    if (x < 0) continue;
     bool met = false;
     for (int j = 0; j < k; ++j) met = met || n.input[static_cast<std::size_t>(j)] == x;
     if (n.op == Op::concat) {  // copies what does not lie there already

@@ -15,7 +15,7 @@ class Backward {
       const Node& n = b.graph.nodes[i];
       bool wanted = (n.op == Op::parameter && is_trainable(b.graph.parameters[n.parameter].kind)) ||
                     (image_gradient && i == b.graph.image);
-      for (int k = 0; k < n.inputs(); ++k) wanted = wanted || wanted_[n.input[static_cast<std::size_t>(k)]];
+      for (const int x : n.input) wanted = wanted || (x >= 0 && wanted_[x]);
       wanted_.push_back(wanted);
       gradient_.push_back(-1);
       weight_.push_back(0.0f);

@@ -4,6 +4,8 @@
 //   convolution -> affine      becomes a convolution with folded weights and bias (batch norm at inference)
 //   producer -> activation     becomes a producer that applies the activation as it writes (not gelu, whose gradient
 //                              needs its input)
+//   convolution -> add         becomes a convolution that adds the other operand as it writes, at inference: training
+//                              reads the gradient of its activation off its own output
 // each when the value in between has no other reader.
 #pragma once
 
@@ -83,7 +85,28 @@ class Fuser {
       }
     }
     for (int& x : node.input) x = renumber(x);
+    if (const int sum = place_residual(node, from_.nodes[id].input); sum >= 0) return sum;
     return append(node);
+  }
+
+  /// The convolution that becomes sum `node`, whose operands had the numbers `from`; -1: none does. The other operand
+  /// has to be there before it.
+  constexpr int place_residual(const Node& node, const std::array<int, max_inputs>& from) {
+    if (node.op != Op::add || from_.loss >= 0) return -1;
+    const int other = node.input[0] < node.input[1] ? 0 : 1;
+    const int producer = node.input[static_cast<std::size_t>(1 - other)];
+    Node& p = to_.nodes[producer];
+    if (p.op != Op::convolution || p.residual != ResidualSum::none ||
+        readers_[from[static_cast<std::size_t>(1 - other)]] != 1)
+      return -1;
+    if (node.activation != Activation::none && p.activation != Activation::none) return -1;
+    p.residual = p.activation == Activation::none ? ResidualSum::before_activation : ResidualSum::after_activation;
+    if (node.activation != Activation::none) {
+      p.activation = node.activation;
+      p.slope = node.slope;
+    }
+    p.input[residual_input] = node.input[static_cast<std::size_t>(other)];
+    return producer;
   }
 
   constexpr int place_folded(const Node& affine, int source) {

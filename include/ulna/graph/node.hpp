@@ -79,6 +79,14 @@ enum class Op : std::uint8_t {
 
 enum class Activation : std::uint8_t { none, relu, leaky_relu, sigmoid, gelu };
 
+/// What a convolution adds to its result in the same pass, from an input of the result's shape: at inference only, see
+/// graph/fuse.hpp.
+enum class ResidualSum : std::uint8_t {
+  none,
+  before_activation,  ///< act( sums + bias + residual )
+  after_activation    ///< act( sums + bias ) + residual
+};
+
 /// Whether training computes a value twice, see graph/recompute.hpp.
 enum class Repeat : std::uint8_t {
   no,
@@ -131,6 +139,7 @@ struct Node {
   bool swap_channels = false;  ///< the weight's two channel axes change roles (adjoint of a convolution)
   Repeat repeat = Repeat::no;
   Activation activation = Activation::none;  ///< applied to the output in the same pass
+  ResidualSum residual = ResidualSum::none;  ///< of a convolution: how input 3 is added
   float slope = 0.01f;                       ///< of leaky ReLU, for x < 0
   float rate = 0.0f;                         ///< dropout probability; weight of a loss; factor of scale
   float rate2 = 0.0f;                        ///< weight of the second term of weighted_sum
@@ -141,12 +150,16 @@ struct Node {
   NormAttributes norm{};
   DiceAttributes dice{};
 
+  /// Up to the last one that is there. Before it one may be missing (-1): the bias of a convolution with a residual.
   constexpr int inputs() const {
-    int n = 0;
-    while (n < max_inputs && input[static_cast<std::size_t>(n)] >= 0) ++n;
+    int n = max_inputs;
+    while (n > 0 && input[static_cast<std::size_t>(n - 1)] < 0) --n;
     return n;
   }
 };
+
+/// The input of a convolution that holds its residual.
+inline constexpr int residual_input = 3;
 
 constexpr bool is_leaf(Op op) { return op == Op::input || op == Op::parameter; }
 

@@ -95,7 +95,7 @@ inline std::string dot(const auto& graph) {
             path_of(graph, n.scope) + "\\n" + detail::describe(n) + "\\n" + detail::extents(n.shape) + "\"];\n";
     for (int k = 0; k < n.inputs(); ++k) {
       const int x = n.input[static_cast<std::size_t>(k)];
-      if (!detail::is_drawn(graph.nodes[x])) continue;
+      if (x < 0 || !detail::is_drawn(graph.nodes[x])) continue;
       text += "  n" + std::to_string(x) + " -> n" + std::to_string(i) + ";\n";
     }
   }
@@ -122,7 +122,7 @@ inline std::string overview(const auto& graph) {
     ++picture.nodes;
     for (int k = 0; k < n.inputs(); ++k) {
       const int x = n.input[static_cast<std::size_t>(k)];
-      if (!detail::is_drawn(graph.nodes[x]) || detail::block_of(graph, x) == block) continue;
+      if (x < 0 || !detail::is_drawn(graph.nodes[x]) || detail::block_of(graph, x) == block) continue;
       edges.insert({name(detail::block_of(graph, x)), name(block)});
     }
   }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Where every value lives. Views first (concatenation, slices, in-place), then best fit by liveness.
+// Where every value lives. Views first (concatenation, slices, in-place), then memory by liveness: best fit in the
+// order of execution, or at inference the largest first, whichever takes less.
 //
 // Offsets are in elements, for a batch of one. At batch B every offset and size is multiplied by B, so one plan serves
 // every batch; records that do not grow with the batch waste a few bytes by it.
@@ -230,6 +231,12 @@ class Planner {
     return last;
   }
 
+  /// Whether values share memory.
+  constexpr bool overlap(int x, int y) const {
+    const int begin = channel_in_root(x) - channel_in_root(y);
+    return root(x) == root(y) && begin < g_.nodes[y].shape.channels && -begin < g_.nodes[x].shape.channels;
+  }
+
   constexpr void join_members(int id) {
     const int r = root(id);
     if (r == id) return;
@@ -243,14 +250,15 @@ class Planner {
     for (int i = 0; i < n_; ++i) {
       const Node& n = g_.nodes[i];
       if (!in_arena(i) || parent_[i] >= 0 || next_member_[i] >= 0) continue;
-      const int slot = with_rule(n.op, [](auto rule) { return decltype(rule)::in_place; });
+      const bool residual = n.residual != ResidualSum::none;
+      const int slot = residual ? residual_input : with_rule(n.op, [](auto rule) { return decltype(rule)::in_place; });
       if (slot < 0) continue;
       // a sum may take over either operand
       for (int k = slot; k <= (n.op == Op::add ? 1 : slot); ++k) {
         const int x = n.input[static_cast<std::size_t>(k)];
         const bool twice = n.op == Op::add && n.input[0] == n.input[1];
         if (!in_arena(x) || g_.nodes[x].shape != n.shape || g_.nodes[x].per_sample != n.per_sample || twice) continue;
-        if (last_use_of_memory(x) != i) continue;
+        if (last_use_of_memory(x) != i || (residual && overlap(x, n.input[0]))) continue;
         if (k == 1) swap_operands_[i] = true;
         make_view(i, x, 0);
         join_members(i);
@@ -260,43 +268,17 @@ class Planner {
   }
 
   constexpr void allocate() {
-    FixedVector<int, node_capacity> end{};  // last use of everything in a root
-    FixedVector<bool, node_capacity> placed{};
     for (int i = 0; i < n_; ++i) {
-      end.push_back(last_use_[i]);
-      placed.push_back(false);
+      begin_.push_back(-1);
+      end_.push_back(last_use_[i]);
     }
-    for (int i = 0; i < n_; ++i)
-      if (in_arena(i) && last_use_[i] > end[root(i)]) end[root(i)] = last_use_[i];
-
-    FixedVector<int, node_capacity> first_dying{};  // roots whose last use a node is, as lists
-    FixedVector<int, node_capacity> next_dying{};
     for (int i = 0; i < n_; ++i) {
-      first_dying.push_back(-1);
-      next_dying.push_back(-1);
+      if (!in_arena(i)) continue;
+      if (last_use_[i] > end_[root(i)]) end_[root(i)] = last_use_[i];
+      plan_.unplanned += size_of(i);
     }
-    FreeList free;
-    for (int i = 0; i < n_; ++i) {
-      if (in_arena(i)) {
-        const int r = root(i);
-        const std::int64_t size = aligned(g_.nodes[r].shape.size());
-        if (!placed[r]) {
-          placed[r] = true;
-          const std::int64_t offset = free.take(size);
-          plan_.places[r].offset = offset;
-          if (offset + size > plan_.arena) plan_.arena = offset + size;
-          if (end[r] < n_) {
-            next_dying[r] = first_dying[end[r]];
-            first_dying[end[r]] = r;
-          }
-        }
-        plan_.unplanned += aligned(g_.nodes[i].shape.size());
-      }
-      for (int r = first_dying[i]; r >= 0; r = next_dying[r]) {
-        const std::int64_t offset = plan_.places[r].offset;
-        free.give_back(offset, offset + aligned(g_.nodes[r].shape.size()));
-      }
-    }
+    allocate_in_order();
+    if (g_.loss < 0) allocate_by_size();
     for (int i = 0; i < n_; ++i) {
       if (!in_arena(i) || parent_[i] < 0) continue;
       const int r = root(i);
@@ -308,6 +290,74 @@ class Planner {
     }
   }
 
+  constexpr std::int64_t size_of(int id) const { return aligned(g_.nodes[id].shape.size()); }
+
+  /// Each buffer in turn goes to the best gap among those that live then.
+  constexpr void allocate_in_order() {
+    FixedVector<int, node_capacity> first_dying{};  // roots whose last use a node is, as lists
+    FixedVector<int, node_capacity> next_dying{};
+    for (int i = 0; i < n_; ++i) {
+      first_dying.push_back(-1);
+      next_dying.push_back(-1);
+    }
+    FreeList free;
+    for (int i = 0; i < n_; ++i) {
+      if (in_arena(i)) {
+        const int r = root(i);
+        if (begin_[r] < 0) {
+          begin_[r] = i;
+          const std::int64_t offset = free.take(size_of(r));
+          plan_.places[r].offset = offset;
+          if (offset + size_of(r) > plan_.arena) plan_.arena = offset + size_of(r);
+          if (end_[r] < n_) {
+            next_dying[r] = first_dying[end_[r]];
+            first_dying[end_[r]] = r;
+          }
+        }
+      }
+      for (int r = first_dying[i]; r >= 0; r = next_dying[r]) {
+        const std::int64_t offset = plan_.places[r].offset;
+        free.give_back(offset, offset + size_of(r));
+      }
+    }
+  }
+
+  /// The largest buffers first, each as low as those that live at the same time let it lie: kept where it takes less.
+  constexpr void allocate_by_size() {
+    FixedVector<int, node_capacity> by_size{};
+    FixedVector<int, node_capacity> by_offset{};  // those that have their place
+    FixedVector<std::int64_t, node_capacity> offset{};
+    FixedVector<std::int64_t, node_capacity> smallness{};
+    for (int i = 0; i < n_; ++i) {
+      offset.push_back(0);
+      smallness.push_back(-size_of(i));
+      if (in_arena(i) && parent_[i] < 0) insert(by_size, i, smallness);
+    }
+    std::int64_t arena = 0;
+    for (const int r : by_size) {
+      for (const int other : by_offset) {
+        if (end_[other] < begin_[r] || end_[r] < begin_[other]) continue;
+        if (offset[other] >= offset[r] + size_of(r)) break;
+        if (offset[other] + size_of(other) > offset[r]) offset[r] = offset[other] + size_of(other);
+      }
+      if (offset[r] + size_of(r) > arena) arena = offset[r] + size_of(r);
+      insert(by_offset, r, offset);
+    }
+    if (arena >= plan_.arena) return;
+    plan_.arena = arena;
+    for (const int r : by_size) plan_.places[r].offset = offset[r];
+  }
+
+  /// Inserts `id` into a list that is sorted by rising keys.
+  static constexpr void insert(FixedVector<int, node_capacity>& list, int id,
+                               const FixedVector<std::int64_t, node_capacity>& key) {
+    list.push_back(id);
+    for (int k = list.size() - 1; k > 0 && key[list[k - 1]] > key[id]; --k) {
+      list[k] = list[k - 1];
+      list[k - 1] = id;
+    }
+  }
+
   const Graph<>& g_;
   int n_;
   Plan<> plan_{};
@@ -315,6 +365,8 @@ class Planner {
   FixedVector<int, node_capacity> shift_{};
   FixedVector<int, node_capacity> last_use_{};
   FixedVector<int, node_capacity> next_member_{};
+  FixedVector<int, node_capacity> begin_{};  ///< of a root: the first node that writes into it
+  FixedVector<int, node_capacity> end_{};    ///< of a root: the last that reads from it
 
  public:
   bool swap_operands_[node_capacity]{};  ///< sums that write into their second operand

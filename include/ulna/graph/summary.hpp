@@ -48,7 +48,9 @@ inline std::string describe(const Node& n) {
       n.op == Op::convolution || n.op == Op::transposed_convolution || n.op == Op::max_pool || n.op == Op::average_pool;
   if (windowed) text += ' ' + std::to_string(n.window.kernel.height) + 'x' + std::to_string(n.window.kernel.width);
   if (windowed && n.window.stride.height > 1) text += " /" + std::to_string(n.window.stride.height);
+  if (n.residual == ResidualSum::before_activation) text += " + residual";
   if (n.op != Op::activation && n.activation != Activation::none) text += std::string(" + ") + name_of(n.activation);
+  if (n.residual == ResidualSum::after_activation) text += " + residual";
   return n.repeat == Repeat::again ? text + " (again)" : text;
 }
 
@@ -57,6 +59,7 @@ inline std::string describe(const Node& n) {
 inline std::int64_t parameters_of(const auto& graph, const Node& n, std::vector<bool>& met) {
   std::int64_t count = 0;
   for (int k = 0; k < n.inputs(); ++k) {
+    if (n.input[static_cast<std::size_t>(k)] < 0) continue;
     const Node& in = graph.input(n, k);
     if (in.op == Op::parameter && is_trainable(graph.parameters[in.parameter].kind)) {
       const auto p = static_cast<std::size_t>(in.parameter);

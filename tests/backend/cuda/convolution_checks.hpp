@@ -79,6 +79,8 @@ struct ConvolutionCase {
   int before = 0, after = 0;  ///< channels around each operand
   bool winograd = false;      ///< of floats: however large it is
   int band = 0;               ///< tiles at a time; 0: as the plan says
+  ResidualSum residual = ResidualSum::none;
+  bool in_place = false;  ///< the output takes over the residual's memory
 
   std::string text() const {
     const auto of = [](const Extent& e) {
@@ -89,7 +91,8 @@ struct ConvolutionCase {
            of(window.pad_after) + " batch " + std::to_string(batch) + " channels " + std::to_string(in) + " " +
            std::to_string(out) + " small " + of(small) + " large " + of(large) + " swapped " + std::to_string(swapped) +
            " activation " + std::to_string(static_cast<int>(activation)) + " around " + std::to_string(before) + " " +
-           std::to_string(after);
+           std::to_string(after) + " residual " + std::to_string(static_cast<int>(residual)) +
+           (in_place ? " in place" : "");
   }
 };
 
@@ -107,6 +110,7 @@ enum class Hopper : std::uint8_t { none, warpgroups, boxes };
 
 struct CaseResult {
   std::vector<double> found, expected;
+  std::vector<double> added;  ///< the residual, or nothing
 };
 
 /// The case on blocks that are emulated, and in double. Draw: the value of an operand.
@@ -119,6 +123,7 @@ CaseResult run_case(const ConvolutionCase& c, Timing timing, const Draw& draw, H
   Node node{.op = c.op, .accumulate = c.accumulate, .swap_channels = c.swapped, .activation = c.activation};
   node.slope = 0.25f;
   node.window = c.window;
+  node.residual = c.residual;
   const Shape weight{gradient && c.swapped ? c.in : c.out, 1, c.window.taps(), gradient && c.swapped ? c.out : c.in};
   SlicedTensor<T> x(shape_of(c.in, transposed ? c.small : c.large), c.batch, c.before, c.after);
   SlicedTensor<T> y(shape_of(c.out, transposed ? c.large : c.small), c.batch, c.before, c.after);
@@ -128,11 +133,13 @@ CaseResult run_case(const ConvolutionCase& c, Timing timing, const Draw& draw, H
   w.each([&](float& v) { v = gradient ? 0.5f : static_cast<float>(T(draw(random))); });
   bias.each([&](float& v) { v = static_cast<float>(coarse(random)); });
   y.each([&](T& v) { v = gradient ? T(draw(random)) : T(7.0); });
+  SlicedTensor<T> residual(y.view().shape, c.batch, c.in_place ? c.before : c.after, c.in_place ? c.after : c.before);
+  if (c.residual != ResidualSum::none) residual.each([&](T& v) { v = T(draw(random)); });
   node.shape = gradient ? weight : y.view().shape;
 
   Call<double> reference;
   SlicedTensor<double> rx(x.view().shape, c.batch, 0, 0), ry(y.view().shape, c.batch, 0, 0), rw(weight, 1, 0, 0),
-      rb({c.out}, 1, 0, 0);
+      rb({c.out}, 1, 0, 0), rr(y.view().shape, c.batch, 0, 0);
   const auto fill = [](auto& to, std::vector<double> from) {
     std::size_t i = 0;
     const auto v = to.view();
@@ -142,6 +149,7 @@ CaseResult run_case(const ConvolutionCase& c, Timing timing, const Draw& draw, H
   fill(ry, y.values());
   fill(rw, w.values());
   fill(rb, bias.values());
+  fill(rr, residual.values());
   Call<T> call;
   call.node = reference.node = &node;
   call.batch = reference.batch = c.batch;
@@ -155,6 +163,14 @@ CaseResult run_case(const ConvolutionCase& c, Timing timing, const Draw& draw, H
     call.input[2] = listed_as<T>(bias.view());
     reference.input[2] = rb.view();
   }
+  CaseResult result;
+  if (c.residual != ResidualSum::none) {
+    result.added = residual.values();
+    call.input[residual_input] = residual.view();
+    reference.input[residual_input] = rr.view();
+    if (c.in_place) call.output = residual.view();
+  }
+  SlicedTensor<T>& written = c.in_place ? residual : y;
   std::size_t bytes =
       gradient ? convolution_weight_gradient_scratch_bytes<A>(call) : convolution_scratch_bytes<A>(call);
   if constexpr (A == Arithmetic::exact)
@@ -182,10 +198,14 @@ CaseResult run_case(const ConvolutionCase& c, Timing timing, const Draw& draw, H
     packed.assign(packed_bytes / 8 + 8, std::nan(""));
     auto* to = reinterpret_cast<std::byte*>(packed.data());
     while (reinterpret_cast<std::uintptr_t>(to) % 16 != 0) to += 8;
-    if constexpr (A == Arithmetic::exact)
-      c.winograd ? detail::transform_weight(on, call, reinterpret_cast<float*>(to)) : pack_weight<A>(on, call, to);
-    else
+    if constexpr (A == Arithmetic::exact) {
+      if (c.winograd)
+        detail::transform_weight(on, call, reinterpret_cast<float*>(to));
+      else
+        pack_weight<A>(on, call, to);
+    } else {
       pack_weight<A>(on, call, to);
+    }
     on.packed = to;
     w.each([](float& v) { v = std::nanf(""); });  // nobody reads it again
   }
@@ -199,12 +219,11 @@ CaseResult run_case(const ConvolutionCase& c, Timing timing, const Draw& draw, H
       convolution<A>(on, call);
     transposed ? eigen::transposed_convolution(reference) : eigen::convolution(reference);
   }
-  CaseResult result;
-  result.found = gradient ? w.values() : y.values();
+  result.found = gradient ? w.values() : written.values();
   SlicedTensor<double>& to = gradient ? rw : ry;
   const Tensor<double> v = to.view();
   result.expected.assign(v.data, v.data + v.batch * v.shape.size());
-  CHECK((gradient ? w.surroundings_kept() : y.surroundings_kept()));
+  CHECK((gradient ? w.surroundings_kept() : written.surroundings_kept()));
   return result;
 }
 
@@ -231,8 +250,10 @@ void check_case(const ConvolutionCase& c, Timing timing = {}, Hopper hopper = Ho
     return;
   }
   int wrong = 0;
-  for (std::size_t i = 0; i < r.expected.size(); ++i)
-    wrong += !(std::abs(r.found[i] - r.expected[i]) <= (rounded ? 0.004 : 2e-6) * std::abs(r.expected[i]) + 1e-6);
+  for (std::size_t i = 0; i < r.expected.size(); ++i) {  // sums are rounded before a residual is added
+    const double size = std::abs(r.expected[i]) + (r.added.empty() ? 0.0 : std::abs(r.added[i]));
+    wrong += !(std::abs(r.found[i] - r.expected[i]) <= (rounded ? 0.004 : 2e-6) * size + 1e-6);
+  }
   CHECK(wrong == 0);
 }
 
@@ -268,6 +289,10 @@ inline ConvolutionCase random_case(Random& r, Op op, int vector) {
   if (r.chance(0.4f)) {
     c.before = r.chance(0.5f) ? vector : r.below(6);
     c.after = r.chance(0.5f) ? vector : r.below(6);
+  }
+  if (op == Op::convolution && r.chance(0.5f)) {
+    c.residual = r.chance(0.5f) ? ResidualSum::before_activation : ResidualSum::after_activation;
+    c.in_place = r.chance(0.5f);
   }
   return c;
 }

@@ -76,7 +76,7 @@ struct TurnWeight {
   }
 };
 
-/// The sums of all splits in their order, bias, activation.
+/// The sums of all splits in their order, bias, activation, residual. y may lie where the residual does.
 template <class T>
 struct FinishConvolution {
   const float* partial;
@@ -84,14 +84,18 @@ struct FinishConvolution {
   std::int64_t split_size;
   const float* bias;
   ActivationOf activation;
-  Tensor<T> y;
+  ResidualSum order;
+  Tensor<T> residual, y;
 
   ULNA_HOST_DEVICE void operator()(std::int64_t i) const {
     const auto [q, k] = divide(i, y.shape.channels);
     float sum = 0.0f;
     for (int s = 0; s < splits; ++s) sum += partial[s * split_size + q * pitch + k];
     if (bias != nullptr) sum += bias[k];
-    row_of(y, q)[k] = static_cast<T>(activation(sum));
+    if (order == ResidualSum::before_activation) sum += static_cast<float>(row_of(residual, q)[k]);
+    sum = activation(sum);
+    if (order == ResidualSum::after_activation) sum += static_cast<float>(row_of(residual, q)[k]);
+    row_of(y, q)[k] = static_cast<T>(sum);
   }
 };
 
@@ -210,12 +214,15 @@ struct ConvolutionBuffers {
 
   template <class T>
   ConvolutionTarget<T> target(const Call<T>& call) const {
+    const Tensor<T>& residual = call.input[residual_input];
     return {call.output,
             detail::in_chunks(call.output),
             held_as<float>(call.input[2]).data,
             QuickActivation(*call.node),
             finishes() ? partial : nullptr,
-            partial_pitch};
+            partial_pitch,
+            {residual.data, residual.pixel_stride, detail::in_chunks(residual)},
+            call.node->residual == ResidualSum::before_activation};
   }
 
   WindowGeometry window;
@@ -338,7 +345,8 @@ void convolution(const Execution& on, const Call<T>& call) {
   if (!b.finishes()) return;
   on.each("finish_convolution", rows_of(call.output) * call.output.shape.channels,
           bodies::FinishConvolution<T>{b.partial, b.partial_pitch, b.plan.splits, b.split_size,
-                                       held_as<float>(call.input[2]).data, ActivationOf(*call.node), call.output});
+                                       held_as<float>(call.input[2]).data, ActivationOf(*call.node),
+                                       call.node->residual, call.input[residual_input], call.output});
 }
 
 /// Bytes of a weight that pack_weight() packs when parameters change; 0: products read it as it lies. `aligned`: it

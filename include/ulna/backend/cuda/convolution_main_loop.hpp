@@ -65,6 +65,33 @@ struct QuickActivation {
   ULNA_HOST_DEVICE float operator()(float x) const { return x < 0.0f ? (zero_below ? 0.0f : factor_below * x) : x; }
 };
 
+/// What is added to rows on their way out, and the activation of the sum. An element is read just before the same one
+/// of the target is written, by the same thread: the target may lie in the same memory.
+template <class Out>
+struct AddedRows {
+  const Out* data = nullptr;
+  std::ptrdiff_t pitch = 0;
+  bool whole = false;  ///< rows and columns allow 16-byte loads
+  QuickActivation activation{};
+
+  template <int N>
+  ULNA_HOST_DEVICE void add_to(Pack<Out, N>& sums, std::int64_t row, int c, int columns) const {
+    const Out* const at = data + row * pitch + c;
+    Pack<Out, N> added{};
+    if (whole && c + N <= columns) {
+      added = *reinterpret_cast<const Pack<Out, N>*>(at);
+    } else {
+      ULNA_UNROLL
+      for (int e = 0; e < N; ++e)
+        if (c + e < columns) added.element[e] = at[e];
+    }
+    ULNA_UNROLL
+    for (int e = 0; e < N; ++e)
+      sums.element[e] =
+          static_cast<Out>(activation(static_cast<float>(sums.element[e]) + static_cast<float>(added.element[e])));
+  }
+};
+
 /// Where a block's sums go: columns [first_column, columns) of rows that lie anywhere.
 template <class Out>
 struct StoreTarget {
@@ -73,10 +100,12 @@ struct StoreTarget {
   int columns;
   bool whole;  ///< rows and columns allow 16-byte stores
   QuickActivation activation;
+  std::ptrdiff_t pitch = 1;  ///< elements of a row, where rows are numbered
+  AddedRows<Out> added{};
 };
 
 /// Writes a block's sums: through shared memory, so that each row is written in whole lines. offset_of(row) says where
-/// the block's row begins, in elements of the target; negative: nowhere.
+/// the block's row begins, in `pitch` elements of the target; negative: nowhere.
 template <class Tile, class Out, class Block, class PerThreadSums, class OffsetOf>
 ULNA_HOST_DEVICE void store_sums(Block& block, PerThreadSums& sums, const StoreTarget<Out>& to,
                                  const OffsetOf& offset_of) {
@@ -102,9 +131,9 @@ ULNA_HOST_DEVICE void store_sums(Block& block, PerThreadSums& sums, const StoreT
     for (int row = thread / groups; row < Tile::rows; row += Tile::threads / groups) {
       const auto offset = block.template load<std::int64_t>(thread, table + row * 8);
       if (offset < 0) continue;
-      const auto from =
-          block.template load<Pack<Out, vector>>(thread, row * pitch + column * static_cast<int>(sizeof(Out)));
-      Out* const at = to.data + offset + c;
+      auto from = block.template load<Pack<Out, vector>>(thread, row * pitch + column * static_cast<int>(sizeof(Out)));
+      if (to.added.data != nullptr) to.added.add_to(from, offset, c, to.columns);
+      Out* const at = to.data + offset * to.pitch + c;
       if (to.whole && c + vector <= to.columns) {
         *reinterpret_cast<Pack<Out, vector>*>(at) = from;
       } else {

@@ -25,6 +25,8 @@ struct ConvolutionTarget {
   QuickActivation activation;
   float* partial;  ///< if any, each split's sums go here as they are, [split][pixel][partial_pitch]
   int partial_pitch;
+  AddedRows<Out> residual;
+  bool residual_first;  ///< added before the activation
 
   template <class Tile, class Block, class PerThreadSums>
   ULNA_HOST_DEVICE void add_bias(Block& block, PerThreadSums& sums, int first_column) const {
@@ -46,17 +48,18 @@ struct ConvolutionTarget {
     const int columns = output.shape.channels;
     if (partial != nullptr) {
       const std::ptrdiff_t before = std::ptrdiff_t{split} * output.batch * output.pixels();
-      const StoreTarget<float> to{partial, first_column, columns, true, {}};
+      const StoreTarget<float> to{partial, first_column, columns, true, {}, partial_pitch};
       store_sums<Tile>(block, sums, to, [&](int row) {
         const std::ptrdiff_t pixel = pixel_of(row);
-        return pixel < 0 ? pixel : (before + pixel) * partial_pitch;
+        return pixel < 0 ? pixel : before + pixel;
       });
     } else {
-      const StoreTarget<Out> to{output.data, first_column, columns, whole_output, activation};
-      store_sums<Tile>(block, sums, to, [&](int row) {
-        const std::ptrdiff_t pixel = pixel_of(row);
-        return pixel < 0 ? pixel : pixel * output.pixel_stride;
-      });
+      StoreTarget<Out> to{output.data, first_column, columns, whole_output, activation, output.pixel_stride, residual};
+      if (residual_first) {
+        to.activation = {};
+        to.added.activation = activation;
+      }
+      store_sums<Tile>(block, sums, to, pixel_of);
     }
   }
 };

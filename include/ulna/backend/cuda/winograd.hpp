@@ -83,7 +83,8 @@ void winograd_convolution(const Execution& on, const Call<float>& call, int band
       detail::multiply_points<TileKind::medium>(on, b, weights, band);
     on.each("winograd_outputs", rows * band.outputs,
             bodies::TransformProducts{b.products, first, band.output_pitch(), rows * band.output_pitch(), b.tiles,
-                                      call.input[2].data, ActivationOf(*call.node), call.output});
+                                      call.input[2].data, ActivationOf(*call.node), call.output, call.node->residual,
+                                      call.input[residual_input]});
   }
 }
 

@@ -135,6 +135,8 @@ struct TransformProducts {
   const float* bias;
   ActivationOf activation;
   Tensor<float> y;
+  ResidualSum order = ResidualSum::none;
+  Tensor<float> residual{};  ///< y may take over its memory
 
   ULNA_HOST_DEVICE void operator()(std::int64_t index) const {
     const auto [tile, k] = divide(index, y.shape.channels);
@@ -143,6 +145,7 @@ struct TransformProducts {
     const int x0 = place.x * winograd::outputs;
     const float* const from = planes + tile * pitch + k;
     float* const to = y.sample(place.n) + k;
+    const int channel = k;
     const float added = bias == nullptr ? 0.0f : bias[k];
     detail::transform_square<winograd::OutputLine>(
         [&](int i, int j) { return from[(i * winograd::points + j) * plane]; },
@@ -150,7 +153,9 @@ struct TransformProducts {
           if (y0 + i >= y.shape.height || x0 + j >= y.shape.width) return;
           const std::int64_t pixel = std::int64_t{y0 + i} * y.shape.width + x0 + j;
           sum += added;
+          if (order == ResidualSum::before_activation) sum += residual.pixel(place.n, pixel)[channel];
           sum = activation(sum);
+          if (order == ResidualSum::after_activation) sum += residual.pixel(place.n, pixel)[channel];
           to[pixel * y.pixel_stride] = sum;
         });
   }

@@ -85,6 +85,22 @@ void multiply_by_weight(const Call<T>& call, const ProductBuffers& b, const Pane
   }
 }
 
+/// y = act(sums), and the residual of a convolution; the bits of a convolution, a sum and an activation one by one. y
+/// may be the residual.
+template <class T>
+void store_sums(const Call<T>& call, auto sums, int n, Index pixel) {
+  auto y = channels_of(call.output, n, pixel);
+  if (call.node->residual == ResidualSum::none) return store_activated<T>(*call.node, sums, y);
+  const auto residual = channels_of(call.input[residual_input], n, pixel);
+  const auto rounded = [](double v) { return static_cast<double>(static_cast<T>(v)); };
+  if (call.node->residual == ResidualSum::before_activation) {
+    sums = sums.unaryExpr(rounded) + residual.template cast<double>();
+    return store_activated<T>(*call.node, sums, y);
+  }
+  store_activated<double>(*call.node, sums, sums);
+  y = (sums.unaryExpr(rounded) + residual.template cast<double>()).template cast<T>();
+}
+
 /// The output pixels of `lattice`, which read the first `taps` numbers of b.taps.
 template <class T>
 void convolve(const Call<T>& call, const ProductBuffers& b, const Lattice& lattice, int taps, auto source) {
@@ -97,14 +113,13 @@ void convolve(const Call<T>& call, const ProductBuffers& b, const Lattice& latti
       multiply_by_weight(call, b, patch, sums);
       for (Index j = 0; j < std::min(pixel_block, lattice.size() - first); ++j) {
         if (call.input[2]) sums.row(j).array() += record_of(call.input[2]).template cast<double>();
-        store_activated<T>(*call.node, sums.row(j).array(),
-                           channels_of(y, n, index_of(lattice.at(first + j), y.shape.extent())));
+        store_sums(call, sums.row(j).array(), n, index_of(lattice.at(first + j), y.shape.extent()));
       }
     }
   }
 }
 
-/// y[p][k] = act( bias[k] + sum over t, c of x[p stride + t dilation - pad][c] w[t][c][k] )
+/// y[p][k] = act( bias[k] + sum over t, c of x[p stride + t dilation - pad][c] w[t][c][k] ), and the residual
 template <class T>
 void convolution(const Call<T>& call) {
   const Window& window = call.node->window;

@@ -29,15 +29,26 @@ struct Direct {
 /// has no AMX.
 struct Winograd {
   using Footprint = ulna::winograd::Footprint;
-  template <class T>
+  template <class Isa, class T>
   static bool winograd(const Call<T>& call) {
     return ulna::winograd::chosen(call);
   }
 };
 
-/// What `cpu::Tbb<T>` uses when nothing is said.
+/// Direct products where AMX multiplies tiles of bf16, Winograd where not. The halo of exact tiles is Winograd's on
+/// either: a program's type does not depend on -march.
+struct TilesOrWinograd {
+  using Footprint = ulna::winograd::Footprint;
+  template <class Isa, class T>
+  static bool winograd(const Call<T>& call) {
+    constexpr bool tiles = Isa::pair_dot == PairDot::tiles || Isa::pair_dot == PairDot::emulated_tiles;
+    return !tiles && ulna::winograd::chosen(call);
+  }
+};
+
+/// What `cpu::Tbb<T>` uses when nothing is said: the fastest.
 template <class T>
-using Default = std::conditional_t<std::is_same_v<T, bf16>, Direct, Winograd>;
+using Default = std::conditional_t<std::is_same_v<T, bf16>, TilesOrWinograd, Winograd>;
 
 }  // namespace ulna::arithmetic
 
@@ -47,7 +58,7 @@ namespace ulna::tbb_kernels {
 template <class Arithmetic, class Isa, class T>
 void convolution_by(const Call<T>& call) {
   if constexpr (!std::is_same_v<Arithmetic, arithmetic::Direct>)
-    if (Arithmetic::winograd(call)) return winograd::convolution<Isa>(call);
+    if (Arithmetic::template winograd<Isa>(call)) return winograd::convolution<Isa>(call);
   if constexpr (std::is_same_v<T, bf16>)
     pair_convolution<Isa>(call);
   else
@@ -56,7 +67,7 @@ void convolution_by(const Call<T>& call) {
 template <class Arithmetic, class Isa, class T>
 std::size_t convolution_by_scratch_bytes(const Call<T>& call, int threads) {
   if constexpr (!std::is_same_v<Arithmetic, arithmetic::Direct>)
-    if (Arithmetic::winograd(call)) return winograd::convolution_scratch_bytes<Isa>(call, threads);
+    if (Arithmetic::template winograd<Isa>(call)) return winograd::convolution_scratch_bytes<Isa>(call, threads);
   if constexpr (std::is_same_v<T, bf16>)
     return pair_convolution_scratch_bytes<Isa>(call, threads);
   else
@@ -67,7 +78,7 @@ std::size_t convolution_by_scratch_bytes(const Call<T>& call, int threads) {
 template <class Arithmetic, class Isa, class T>
 void weight_gradient_by(const Call<T>& call) {
   if constexpr (!std::is_same_v<Arithmetic, arithmetic::Direct>)
-    if (Arithmetic::winograd(call)) return winograd::weight_gradient<Isa>(call);
+    if (Arithmetic::template winograd<Isa>(call)) return winograd::weight_gradient<Isa>(call);
   if constexpr (std::is_same_v<T, bf16>)
     pair_weight_gradient<Isa>(call);
   else
@@ -76,7 +87,7 @@ void weight_gradient_by(const Call<T>& call) {
 template <class Arithmetic, class Isa, class T>
 std::size_t weight_gradient_by_scratch_bytes(const Call<T>& call, int threads) {
   if constexpr (!std::is_same_v<Arithmetic, arithmetic::Direct>)
-    if (Arithmetic::winograd(call)) return winograd::weight_gradient_scratch_bytes<Isa>(call, threads);
+    if (Arithmetic::template winograd<Isa>(call)) return winograd::weight_gradient_scratch_bytes<Isa>(call, threads);
   if constexpr (std::is_same_v<T, bf16>)
     return pair_weight_gradient_scratch_bytes<Isa>(call, threads);
   else

@@ -30,6 +30,7 @@ class ConvolutionTask {
     weights_ = take_piece<float>(scratch, plan.weight_bytes);
     ring_ = take_piece<float>(scratch, plan.ring_bytes);
     sums_ = take_piece<float>(scratch, plan.sum_bytes);
+    held_ = take_piece<float>(scratch, plan.held_bytes);
     const auto taps = static_cast<std::size_t>(plan.taps);
     taps_ = take_piece<Tap>(scratch, aligned_bytes(taps * sizeof(Tap)));
     input_offset_ = take_piece<std::ptrdiff_t>(scratch, aligned_bytes(taps * sizeof(std::ptrdiff_t)));
@@ -52,7 +53,7 @@ class ConvolutionTask {
         if (n != sample) next_packed_ = q * plan_.y.step() + plan_.y.low;
         sample = n;
         pack_rows(n, q);
-        compute_row(n, q);
+        compute_row(n, q, static_cast<int>(r - rows.begin));
       }
     }
   }
@@ -158,7 +159,14 @@ class ConvolutionTask {
     }
   }
 
-  void compute_row(int n, int q) {
+  /// Sums of pixels, `step` floats apart.
+  struct Place {
+    float* data;
+    std::ptrdiff_t step;
+  };
+
+  /// `row`: of the task.
+  void compute_row(int n, int q, int row) {
     const auto& y = plan_.y;
     const auto& x = plan_.x;
     const int base = q * y.step();
@@ -174,23 +182,22 @@ class ConvolutionTask {
         input_offset_[t] = (base + tap.row) % plan_.ring_rows * plan_.row_floats() + tap.column;
       }
       const std::ptrdiff_t first = (std::ptrdiff_t{q} * y.phases() + py) * x.output + x0_ * x.phases() + px;
-      float* out = call_.output.pixel(n, first) + k0_;
-      const std::ptrdiff_t out_step = call_.output.pixel_stride * x.phases();
+      const Place out{call_.output.pixel(n, first) + k0_, call_.output.pixel_stride * x.phases()};
+      Place partial = out;
+      if (plan_.holds_sums())
+        partial = {held_ + std::ptrdiff_t{row} * plan_.tile_width * plan_.output_block, plan_.output_block};
+      Epilogue<Isa, float> epilogue;
+      if (last_channels()) epilogue = {call_, n, first, k0_};
       if (plan_.lanes_along_x)
-        compute_along_x(begin, taps, pixels, out, out_step);
+        compute_along_x(begin, taps, pixels, partial, last_channels() ? out : partial, epilogue);
       else
-        compute_along_outputs(begin, taps, pixels, out, out_step);
+        compute_along_outputs(begin, taps, pixels, partial, last_channels() ? out : partial, epilogue);
     }
   }
 
-  Epilogue<Isa> epilogue(int k) const {
-    if (!last_channels()) return {};
-    const float* bias = call_.input[2].data;
-    return {bias ? bias + k0_ + k : nullptr, call_.node->activation, call_.node->slope};
-  }
-
-  /// Register blocks of consecutive pixels by vectors of outputs.
-  void compute_along_outputs(int begin, int taps, int pixels, float* out, std::ptrdiff_t out_step) {
+  /// Register blocks of consecutive pixels by vectors of outputs. `partial`: sums over the channels before.
+  void compute_along_outputs(int begin, int taps, int pixels, Place partial, Place out,
+                             const Epilogue<Isa, float>& epilogue) {
     OuterProducts p;
     p.a_offset = input_offset_;
     p.b_offset = weight_offset_;
@@ -205,17 +212,17 @@ class ConvolutionTask {
       p.b_step = width;
       p.b = weights + std::ptrdiff_t{begin} * channels_ * width;
       for (int t = 0; t < taps; ++t) weight_offset_[t] = std::ptrdiff_t{t} * channels_ * width;
-      const Epilogue<Isa> finish = epilogue(k);
+      const bool direct = valid == width && epilogue.residual == nullptr;  // which may lie where sums would go
       for (int i = 0; i < pixels;) {
         const int height = Blocks::next_rows(width / W, pixels - i);
-        float* to = out + i * out_step + k;
-        const bool direct = valid == width;
+        float* to = out.data + i * out.step + k;
         p.a = ring_ + i;
         p.sum = direct ? to : sums_;
-        p.sum_step = direct ? out_step : width;
-        if (!direct && p.accumulate) load_sums(to, out_step, height, valid, width);
+        p.sum_step = direct ? out.step : width;
+        if (!direct && p.accumulate) load_sums(partial.data + i * partial.step + k, partial.step, height, valid, width);
         Blocks::kernel(width / W, height)(p);
-        if (!direct || !finish.identity()) finish.finish(p.sum, p.sum_step, to, out_step, height, valid);
+        if (!direct || !epilogue.identity())
+          epilogue.shifted(i, k).finish(p.sum, p.sum_step, to, out.step, height, valid);
         i += height;
       }
       weights += std::ptrdiff_t{plan_.taps} * channels_ * width;
@@ -229,7 +236,8 @@ class ConvolutionTask {
   }
 
   /// Register blocks of outputs by vectors of consecutive pixels.
-  void compute_along_x(int begin, int taps, int pixels, float* out, std::ptrdiff_t out_step) {
+  void compute_along_x(int begin, int taps, int pixels, Place partial, Place out,
+                       const Epilogue<Isa, float>& epilogue) {
     const int width = plan_.vectors * W;
     OuterProducts p;
     p.a_offset = weight_offset_;
@@ -244,17 +252,15 @@ class ConvolutionTask {
     for (int t = 0; t < taps; ++t) weight_offset_[t] = std::ptrdiff_t{t} * channels_ * outputs_;
     for (int k = 0; k < outputs_;) {
       const int height = Blocks::next_rows(plan_.vectors, outputs_ - k);
-      const Epilogue<Isa> finish = epilogue(k);
       p.a = weights_ + std::ptrdiff_t{begin} * channels_ * outputs_ + k;
       for (int i = 0; i < pixels; i += width) {
         const int valid = std::min(width, pixels - i);
-        float* to = out + i * out_step + k;
         p.b = ring_ + i;
         if (p.accumulate)
           for (int r = 0; r < height; ++r)
-            for (int j = 0; j < valid; ++j) sums_[r * width + j] = to[j * out_step + r];
+            for (int j = 0; j < valid; ++j) sums_[r * width + j] = partial.data[(i + j) * partial.step + k + r];
         Blocks::kernel(plan_.vectors, height)(p);
-        finish.finish_transposed(sums_, width, to, out_step, valid, height);
+        epilogue.shifted(i, k).finish_transposed(sums_, width, out.data + i * out.step + k, out.step, valid, height);
       }
       k += height;
     }
@@ -266,6 +272,7 @@ class ConvolutionTask {
   float* weights_;
   float* ring_;
   float* sums_;
+  float* held_;
   Tap* taps_;
   std::ptrdiff_t* input_offset_;
   std::ptrdiff_t* weight_offset_;

@@ -66,17 +66,19 @@ struct ConvolutionPlan {
   static constexpr int W = Isa::width;
   static constexpr std::ptrdiff_t weight_floats = 76'000;  // 9 taps x 128 channels x 64 outputs stay in a 1 MB L2 cache
   static constexpr std::ptrdiff_t ring_floats = 100'000;   // so does this beside it
+  static constexpr std::ptrdiff_t held_floats = 100'000;
   static constexpr int least_outputs = 64;
 
   AxisMap<Isa> y, x;
   int batch, channels, outputs, taps;
+  bool residual;      ///< is added to the outputs
   int channel_block;  ///< depends on taps and channels alone, as it decides the order of the additions
   int output_block;
   bool lanes_along_x;  ///< few outputs: the vector lanes are pixels, not output channels
   int vectors;         ///< in a register block
   int tile_width, tiles, rows;
   int ring_rows, residues, pitch;
-  std::size_t weight_bytes, ring_bytes, table_bytes, sum_bytes;
+  std::size_t weight_bytes, ring_bytes, table_bytes, sum_bytes, held_bytes;
 
   explicit ConvolutionPlan(const Call<float>& call) {
     const Node& node = *call.node;
@@ -90,6 +92,7 @@ struct ConvolutionPlan {
     channels = in.channels;
     outputs = out.channels;
     taps = w.taps();
+    residual = node.residual != ResidualSum::none;
     rows = y.count(0);
     plan_blocks();
     plan_tiles();
@@ -99,7 +102,14 @@ struct ConvolutionPlan {
   std::ptrdiff_t plane() const { return std::ptrdiff_t{residues} * pitch; }
   std::ptrdiff_t row_floats() const { return channel_block * plane(); }
   int output_blocks() const { return (outputs + output_block - 1) / output_block; }
-  std::size_t thread_bytes() const { return weight_bytes + ring_bytes + table_bytes + sum_bytes; }
+  std::size_t thread_bytes() const { return weight_bytes + ring_bytes + table_bytes + sum_bytes + held_bytes; }
+
+  /// Sums over some of the channels lie in the output, but where the output may be the residual: then tasks are short
+  /// enough to keep theirs.
+  bool holds_sums() const { return residual && channel_block < channels; }
+  int held_rows() const {
+    return static_cast<int>(std::max<std::ptrdiff_t>(held_floats / (std::ptrdiff_t{tile_width} * output_block), 1));
+  }
 
   /// Enough row groups to keep the threads busy, each long enough to pay for packing its weights. Any number gives the
   /// same results.
@@ -108,7 +118,8 @@ struct ConvolutionPlan {
     const std::ptrdiff_t others = std::ptrdiff_t{tiles} * output_blocks();
     const std::ptrdiff_t wanted = (8 * threads + others - 1) / others;
     const std::ptrdiff_t paying = all_rows * tile_width * y.phases() * x.phases() / 512;
-    return static_cast<int>(std::clamp<std::ptrdiff_t>(std::min(wanted, paying), 1, all_rows));
+    const std::ptrdiff_t least = holds_sums() ? (all_rows + held_rows() - 1) / held_rows() : 1;
+    return static_cast<int>(std::clamp<std::ptrdiff_t>(std::min(wanted, paying), least, all_rows));
   }
 
  private:
@@ -151,6 +162,7 @@ struct ConvolutionPlan {
     table_bytes = aligned_bytes(n * sizeof(Tap)) + 2 * aligned_bytes(n * sizeof(std::ptrdiff_t)) +
                   aligned_bytes((phases + 1) * sizeof(int));
     sum_bytes = floats(RegisterBlocks<Isa>::most_sums);
+    held_bytes = holds_sums() ? floats(std::ptrdiff_t{held_rows()} * tile_width * output_block) : 0;
   }
 };
 

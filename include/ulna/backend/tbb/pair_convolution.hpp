@@ -176,20 +176,22 @@ class PairConvolutionTask {
       const bf16* a = ring_;
       if (plan_.in_place) a = in.pixel(n, (std::ptrdiff_t{q} * y.step() + y.low) * x.input + x0_ * x.step() + x.low);
       const std::ptrdiff_t first = (std::ptrdiff_t{q} * y.phases() + py) * x.output + x0_ * x.phases() + px;
-      compute(p, begin, a, pixels, call_.output.pixel(n, first), call_.output.pixel_stride * x.phases());
+      compute(p, begin, a, pixels, n, first);
     }
   }
 
-  /// A row of pixels of one phase: register blocks of consecutive pixels by a group of outputs.
-  void compute(PairProducts& p, int first_tap, const bf16* a, int pixels, bf16* out, std::ptrdiff_t out_step) {
-    const float* bias = held_as<const float>(call_.input[2]).data;
+  /// A row of pixels of one phase, from pixel `first` of the output on: register blocks of consecutive pixels by a
+  /// group of outputs.
+  void compute(PairProducts& p, int first_tap, const bf16* a, int pixels, int n, std::ptrdiff_t first) {
+    bf16* const out = call_.output.pixel(n, first);
+    const std::ptrdiff_t out_step = call_.output.pixel_stride * plan_.x.phases();
     const int end = std::min(first_group_ + plan_.groups_of_task, plan_.groups());
     for (int group = first_group_; group < end; ++group) {
       const int vectors = plan_.vectors_of(group);
       const int width = vectors * W;
       const int k0 = group * plan_.width();
       const int outputs = std::min(width, plan_.outputs - k0);
-      const Epilogue<Isa> finish{bias ? bias + k0 : nullptr, call_.node->activation, call_.node->slope};
+      const Epilogue<Isa, bf16> epilogue(call_, n, first, k0);
       p.b = weights_ + group * plan_.group_size();
       p.b_step = 2 * width;
       for (int t = 0; t < p.outer; ++t)
@@ -201,7 +203,7 @@ class PairConvolutionTask {
         const int valid = std::min(height, pixels - i);
         p.a = a + i * p.a_row;
         Blocks::kernel(vectors, height)(p);
-        finish.finish(sums_, width, out + i * out_step + k0, out_step, valid, outputs);
+        epilogue.shifted(i, 0).finish(sums_, width, out + i * out_step + k0, out_step, valid, outputs);
         i += valid;
       }
     }

@@ -52,7 +52,7 @@ struct PairConvolutionPlan {
     in_place = !Blocks::pads_rows && padded == channels && pixel_bytes % 2048 != 0 && inside(y) && inside(x);
     pitch = padded % 256 == 0 ? padded + 32 : padded;
     if (taps == 1 && w.stride == Extent{1, 1, 1} && y.low == 0 && x.low == 0 && in.extent() == out.extent() &&
-        uniform(call.input[0]) && uniform(call.output))
+        uniform(call.input[0]) && uniform(call.output) && uniform(call.input[residual_input]))
       join_rows();
     rows = y.count(0);
     plan_groups();
@@ -80,7 +80,7 @@ struct PairConvolutionPlan {
   }
 
  private:
-  static bool uniform(const Tensor<bf16>& t) { return t.batch == 1 || t.sample_stride == t.pixels() * t.pixel_stride; }
+  static bool uniform(const Tensor<bf16>& t) { return t.batch <= 1 || t.sample_stride == t.pixels() * t.pixel_stride; }
   /// No output of the axis reads beyond the input.
   static bool inside(const AxisMap<Isa>& axis) {
     for (int phase = 0; phase < axis.phases(); ++phase)

@@ -37,11 +37,11 @@ struct PixelProductPlan {
   static bool fits(const Call<float>& call) {
     const Window& w = call.node->window;
     const auto uniform = [](const Tensor<float>& x) {
-      return x.batch == 1 || x.sample_stride == x.pixels() * x.pixel_stride;
+      return x.batch <= 1 || x.sample_stride == x.pixels() * x.pixel_stride;
     };
     return w.taps() == 1 && w.stride == Extent{1, 1, 1} && call.input[0].shape.extent() == call.output.shape.extent() &&
            w.pad_before == Extent{0, 0, 0} && call.output.shape.channels > W / 2 && uniform(call.input[0]) &&
-           uniform(call.output);
+           uniform(call.output) && uniform(call.input[residual_input]);
   }
 
   int output_blocks() const { return (outputs + output_block - 1) / output_block; }
@@ -89,7 +89,6 @@ void pixel_product(const Call<float>& call) {
   const Plan plan(call);
   const Tensor<float>& x = call.input[0];
   const Tensor<float>& y = call.output;
-  const float* bias = call.input[2].data;
   const int blocks = plan.output_blocks();
   const int tiles = plan.tiles(thread_count());
   parallel_tasks<Isa>(tiles * blocks, [&](int task) {
@@ -106,7 +105,7 @@ void pixel_product(const Call<float>& call) {
       multiply<Isa, true>({x.data + tile.begin * x.pixel_stride + c0, x.pixel_stride, 1}, weights, width, channels,
                           sums, width, pixels, width, c0 > 0);
     }
-    const Epilogue<Isa> finish{bias ? bias + k0 : nullptr, call.node->activation, call.node->slope};
+    const Epilogue<Isa, float> finish(call, 0, tile.begin, k0);
     finish.finish(sums, width, y.data + tile.begin * y.pixel_stride + k0, y.pixel_stride, pixels, outputs);
   });
 }

@@ -192,7 +192,6 @@ class Task {
 
   void transform_outputs() {
     const bool streams = output_streams();
-    const float* bias = held_as<float>(call_.input[2]).data;
     const Shape& s = plan_.grid.written;
     const Tensor<T>& out = call_.output;
     plan_.grid.for_each_tile(first_, count_, [&](int t, int sample, int row, int column) {
@@ -200,18 +199,21 @@ class Task {
       const int x0 = column * outputs;
       const int height = std::min(outputs, s.height - y0);
       const int width = std::min(outputs, s.width - x0);
-      T* to = out.row(sample, y0) + x0 * out.pixel_stride + k0_;
+      const std::ptrdiff_t first = std::ptrdiff_t{y0} * s.width + x0;
+      T* to = out.pixel(sample, first) + k0_;
+      const tbb_kernels::Epilogue<Isa, T> epilogue(call_, sample, first, k0_);
       for (int k = 0; k < width_; k += W) {
         V y[tile_pixels];
         const float* from = products_ + std::ptrdiff_t{t} * width_ + k;
         transform<OutputLine, V>([&](int i, int j) { return V::load(from + (i * points + j) * plan_.product_plane); },
                                  [&](int i, int j, V v) { y[i * outputs + j] = v; });
         const int valid = outputs_ - k;
-        const V b = !bias ? V::zero() : valid >= W ? V::load(bias + k0_ + k) : V::load_partial(bias + k0_ + k, valid);
+        const V b = epilogue.bias_of(k, valid);
         for (int i = 0; i < height; ++i)
           for (int j = 0; j < width; ++j) {
-            const V v = tbb_kernels::activate(y[i * outputs + j] + b, call_.node->activation, call_.node->slope);
-            T* pixel = to + (std::ptrdiff_t{i} * s.width + j) * out.pixel_stride + k;
+            const std::ptrdiff_t at = std::ptrdiff_t{i} * s.width + j;
+            const V v = epilogue.finished(y[i * outputs + j] + b, at, k, valid);
+            T* pixel = to + at * out.pixel_stride + k;
             if (streams) {
               if constexpr (can_stream) v.store_streaming(pixel);
             } else if (valid >= W)

@@ -13,7 +13,7 @@ namespace {
 
 const tbb::global_control four_threads(tbb::global_control::max_allowed_parallelism, 4);
 
-using B = cpu::Tbb<bf16>;
+using B = cpu::Tbb<bf16, arithmetic::Direct>;
 
 }  // namespace
 

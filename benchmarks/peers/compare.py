@@ -10,6 +10,7 @@ import dataclasses
 import datetime
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -372,8 +373,11 @@ class Run:
 
     def save(self):
         if path := self.arguments.json:
+            text = json.dumps(self.record(), indent=1)
+            if self.device == "cuda":  # not a line for each number of thousands of nodes
+                text = re.sub(r"\n {6,}", " ", text)
             with open(path + ".part", "w") as file:
-                json.dump(self.record(), file, indent=1)
+                file.write(text)
             os.replace(path + ".part", path)
 
 

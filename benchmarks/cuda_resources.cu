@@ -3,6 +3,8 @@
 // (cuda_resources.sh).
 #include <ulna/backend/cuda/attention.hpp>
 #include <ulna/backend/cuda/convolution.cuh>
+#include <ulna/backend/cuda/convolution_turned.hpp>
+#include <ulna/backend/cuda/winograd_program.hpp>
 
 namespace {
 
@@ -29,6 +31,16 @@ void take_boxes() {
     using GradientTile = typename TileOf<A, Major::mn, Kind>::type;
     (void)&cuda::detail::box_kernel<BoxWeightGradientProgram<GradientTile>>;
   }
+}
+
+template <TileKind Kind>
+void take_turned() {
+  take<TurnedWeightGradientProgram<typename TileOf<Arithmetic::tf32, Major::mn, Kind>::type>>();
+}
+
+template <TileKind Kind>
+void take_winograd() {
+  take<WinogradProgram<typename TileOf<Arithmetic::exact, Major::k, Kind>::type>>();
 }
 
 template <Arithmetic A, int Size>
@@ -64,4 +76,8 @@ void take_all() {
   take_arithmetic<Arithmetic::exact>();
   take_arithmetic<Arithmetic::tf32>();
   take_arithmetic<Arithmetic::bf16>();
+  take_turned<TileKind::warpgroup_medium>();
+  take_turned<TileKind::warpgroup_small>();
+  take_winograd<TileKind::large>();
+  take_winograd<TileKind::medium>();
 }

@@ -23,7 +23,7 @@ def heads_shared_bytes(arithmetic, size, kept):
 
 
 TILE = re.compile(
-    r"\d(Box)?(Convolution|WeightGradient)Program\w*?ArithmeticE(\d).*?MajorE\d"
+    r"\d(Box|Turned)?(Convolution|WeightGradient|Winograd)Program\w*?ArithmeticE(\d).*?MajorE\d"
     r"ELi(\d+)ELi(\d+)ELi(\d+)ELi(\d+)ELi(\d+)ELi(\d+)ELb(\d)EEE(?:Lb(\d))?"
 )
 HEADS = re.compile(r"\d(Attention|QueryGradient|KeyGradient)Program\w*?ArithmeticE(\d)ELi(\d+)E")
@@ -32,14 +32,14 @@ HEADS = re.compile(r"\d(Attention|QueryGradient|KeyGradient)Program\w*?Arithmeti
 def describe(name):
     """Product, arithmetic, kind, tile, threads, shared bytes, whether only sm_90a has it; None for other kernels."""
     if found := TILE.search(name):
-        boxes, program, arithmetic, *numbers, whole = found.groups()
+        way, program, arithmetic, *numbers, whole = found.groups()
         rows, columns, warp_rows, warp_columns, depth_bytes, stages, warpgroups = map(int, numbers)
         threads = rows // warp_rows * (columns // warp_columns) * 32
         shared = shared_bytes(int(arithmetic), rows, columns, depth_bytes, stages)
-        kind = "boxes" if boxes else "warpgroups" if warpgroups else "whole" if whole == "1" else "general"
-        if boxes:
+        kind = way.lower() if way else "warpgroups" if warpgroups else "general" if whole == "0" else "whole"
+        if way == "Box":
             threads, shared = threads + 32, shared + 16 * stages
-        product = "convolution" if program == "Convolution" else "weight gradient"
+        product = {"Convolution": "convolution", "WeightGradient": "weight gradient", "Winograd": "winograd"}[program]
         return product, ARITHMETIC[int(arithmetic)], kind, f"{rows}x{columns}", threads, shared, warpgroups
     if found := HEADS.search(name):
         program, arithmetic, size = found.groups()

@@ -85,7 +85,11 @@ class EmulatedBlock {
   void store(int thread, int offset, const T& value) {
     static_assert(sizeof(T) % 4 == 0);
     if (offset % static_cast<int>(sizeof(T)) != 0) complain("misaligned access", offset / 4);
-    for (int w = offset / 4; w < (offset + static_cast<int>(sizeof(T))) / 4; ++w) note_write(thread, w);
+    for (int w = offset / 4; w < (offset + static_cast<int>(sizeof(T))) / 4; ++w) {
+      note_write(thread, w);
+      word(w).published = false;
+      unpublished_.push_back(w);
+    }
     std::memcpy(memory_.data() + offset, &value, sizeof(T));
   }
   template <class T>
@@ -164,7 +168,7 @@ class EmulatedBlock {
 
   // --- products of warpgroups: wgmma.mma_async
 
-  /// fence.proxy.async: what this thread's copies wrote may be read by asynchronous products.
+  /// fence.proxy.async: what this thread and its copies wrote may be read by asynchronous products.
   void publish() {
     for (const int w : unpublished_) word(w).published = true;
     unpublished_.clear();
@@ -182,9 +186,37 @@ class EmulatedBlock {
       std::vector<float*> sums;
       for (int t = first; t < first + warpgroup_size; ++t) sums.push_back(&sums_of(t)[0][0]);
       const std::uint64_t a = a_of(first);
-      const auto product = [this, sums, a, b, first] { multiply_warpgroup<Tile>(first, sums, a, b); };
+      const auto product = [this, sums, a, b, first] {
+        if (a >> 62 != 1) complain("a descriptor without 128-byte swizzle", 0);
+        multiply_warpgroup<Tile>(first, sums, b, [&](int row, int k) {
+          return element<Tile::arithmetic == Arithmetic::bf16, Tile::a_major == Major::mn>(first, a, row, k);
+        });
+      };
       if (timing_.late_copies)
         products_.back().push_back({product, static_cast<int>(a & 0x3FFF) * 16});
+      else
+        product();
+    }
+  }
+  /// The same in tf32 with the first operand in registers: words of lane / 4 and lane / 4 + 8 of a warp's 16 rows,
+  /// terms lane % 4 and lane % 4 + 4.
+  template <class Tile, class SumsOf, class AOf>
+  void multiply_warpgroups_by_words(const SumsOf& sums_of, const AOf& a_of, std::uint64_t b) {
+    for (int first = 0; first < Threads; first += warpgroup_size) {
+      std::vector<float*> sums;
+      std::vector<const std::uint32_t*> words;
+      for (int t = first; t < first + warpgroup_size; ++t) {
+        sums.push_back(&sums_of(t)[0][0]);
+        words.push_back(a_of(t));
+      }
+      const auto product = [this, sums, words, b, first] {
+        multiply_warpgroup<Tile>(first, sums, b, [&](int row, int k) {
+          const int thread = row / 16 * 32 + row % 8 * 4 + k % 4;
+          return tf32(words[static_cast<std::size_t>(thread)][k / 4 * 2 + row % 16 / 8]);
+        });
+      };
+      if (timing_.late_copies)
+        products_.back().push_back({product, static_cast<int>(b & 0x3FFF) * 16});
       else
         product();
     }
@@ -236,11 +268,11 @@ class EmulatedBlock {
                 : tf32(bits);
   }
 
-  template <class Tile>
-  void multiply_warpgroup(int first, const std::vector<float*>& sums, std::uint64_t a, std::uint64_t b) {
+  template <class Tile, class AOf>
+  void multiply_warpgroup(int first, const std::vector<float*>& sums, std::uint64_t b, const AOf& a_of) {
     constexpr bool is_bf16 = Tile::arithmetic == Arithmetic::bf16;
     constexpr int terms = is_bf16 ? 16 : 8;
-    if (a >> 62 != 1 || b >> 62 != 1) complain("a descriptor without 128-byte swizzle", 0);
+    if (b >> 62 != 1) complain("a descriptor without 128-byte swizzle", 0);
     std::vector<float> bs(terms * Tile::columns);
     for (int k = 0; k < terms; ++k)
       for (int n = 0; n < Tile::columns; ++n)
@@ -248,7 +280,7 @@ class EmulatedBlock {
             element<is_bf16, Tile::b_major == Major::mn>(first, b, n, k);
     for (int row = 0; row < warpgroup_rows; ++row) {
       float as[terms];
-      for (int k = 0; k < terms; ++k) as[k] = element<is_bf16, Tile::a_major == Major::mn>(first, a, row, k);
+      for (int k = 0; k < terms; ++k) as[k] = a_of(row, k);
       for (int n = 0; n < Tile::columns; ++n) {
         // warp row / 16, lane (row % 8, n % 8 / 2), number (n / 8, row / 8, n % 2)
         const int thread = row / 16 * 32 + row % 8 * 4 + n % 8 / 2;

@@ -27,6 +27,28 @@ TEST_CASE("cuda weight gradient, warpgroups: random windows, slices and batches"
   }
 }
 
+TEST_CASE("cuda weight gradient, warpgroups in tf32: random windows, slices and batches") {
+  Random r(Seed{37});
+  for (int i = 0; i < 16; ++i) {
+    ConvolutionCase c = random_case(r, Op::convolution_weight_gradient, 4);
+    c.in = 4 * (1 + r.below(16));
+    c.out = 4 * (9 + r.below(26));  // one tile of 64 columns, or several
+    c.before = c.after = 4 * r.below(3);
+    check_case<Arithmetic::tf32>(c, {.late_copies = i % 3 != 0, .backwards = i % 4 == 1}, Hopper::warpgroups);
+  }
+}
+
+TEST_CASE("cuda weight gradient, warpgroups in tf32: 128 columns, more steps than stages, early and late") {
+  ConvolutionCase c{.op = Op::convolution_weight_gradient,
+                    .window = window2d(3, 1, 1),
+                    .in = 456,
+                    .out = 512,
+                    .small = {1, 10, 16},
+                    .large = {1, 10, 16}};
+  CHECK(plan_product({9 * c.in, c.out, 160}, {4, true, true, true, true}).kind == TileKind::warpgroup_medium);
+  for (const bool late : {false, true}) check_case<Arithmetic::tf32>(c, {.late_copies = late}, Hopper::warpgroups);
+}
+
 TEST_CASE("cuda convolution, warpgroups: tiles of 64, 128 and 256 columns, early and late") {
   // more steps than stages, and enough rows for the wider tiles to be chosen
   const auto pixelwise = [](int in, int out, int height) {

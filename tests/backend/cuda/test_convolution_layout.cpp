@@ -11,6 +11,7 @@
 #include "ulna/backend/cuda/convolution_hopper.hpp"
 #include "ulna/backend/cuda/convolution_main_loop.hpp"
 #include "ulna/backend/cuda/convolution_plan.hpp"
+#include "ulna/backend/cuda/convolution_turned.hpp"
 #include "ulna/random.hpp"
 
 using namespace ulna;
@@ -40,6 +41,12 @@ void each_tile(const F& f) {
   warpgroups.template operator()<Major::k>();
   warpgroups.template operator()<Major::mn>();
 }
+
+/// A block that notes who stores where.
+struct NotedStores {
+  std::vector<std::pair<int, int>> stores;  ///< thread, offset
+  void store(int thread, int offset, const auto&) { stores.emplace_back(thread, offset); }
+};
 
 template <class Layout, int Threads>
 void check_layout() {
@@ -163,6 +170,35 @@ TEST_CASE("cuda convolution: fragments are read without bank conflicts") {
         }
     }
   });
+}
+
+TEST_CASE("cuda convolution: operands of warpgroups are turned without bank conflicts, each chunk once") {
+  const auto check = []<class Tile>() {
+    NotedStores block;
+    for (int half = 0; half < 2; ++half)
+      for (int t = 0; t < Tile::threads; ++t) {
+        TurnedColumns<Tile> columns;
+        columns.begin(0, 0, t);
+        columns.load({}, 0, t, half);
+        columns.store(block, t, 0, half);
+      }
+    std::set<int> places;
+    for (const auto& [thread, offset] : block.stores) places.insert(offset);
+    CHECK(places.size() == block.stores.size());
+    CHECK(static_cast<int>(places.size()) * chunk_bytes == Tile::BTile::bytes);
+    CHECK(*places.rbegin() == Tile::BTile::bytes - chunk_bytes);
+    for (std::size_t warp = 0; warp < block.stores.size(); warp += 2 * warp_size)  // two stores of each thread
+      for (int j = 0; j < 2; ++j)
+        CHECK(conflicts(0, warp_size, chunk_bytes,
+                        [&](int t) { return block.stores[warp + static_cast<std::size_t>(t * 2 + j)].second; }) == 1);
+    for (int warp = 0; warp < Tile::threads; warp += warp_size)
+      for (int k = 0; k < Tile::depth; k += 8)
+        for (int word = 0; word < 4; ++word)
+          CHECK(conflicts(warp, warp_size, 4,
+                          [&](int t) { return TensorCoreProduct<Tile>::a_word_offset(t, 0, k, word); }) == 1);
+  };
+  check.operator()<typename TileOf<Arithmetic::tf32, Major::mn, TileKind::warpgroup_medium>::type>();
+  check.operator()<typename TileOf<Arithmetic::tf32, Major::mn, TileKind::warpgroup_small>::type>();
 }
 
 TEST_CASE("cuda convolution: sums are laid out for writing without bank conflicts, each output once") {

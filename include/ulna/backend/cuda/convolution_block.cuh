@@ -118,6 +118,11 @@ struct DeviceBlock {
     using Instruction = detail::WarpgroupInstruction<Tile::arithmetic, Tile::columns>;
     Instruction::template run<Tile::a_major == Major::mn>(sums_of(t), a_of(t), b);
   }
+  template <class Tile, class SumsOf, class AOf>
+  __device__ void multiply_warpgroups_by_words(const SumsOf& sums_of, const AOf& a_of, std::uint64_t b) const {
+    const auto t = static_cast<int>(threadIdx.x);
+    detail::WordsInstruction<Tile::columns>::run(sums_of(t), a_of(t), b);
+  }
   template <int Pending>
   __device__ void wait_products() const {
     detail::wait_warpgroup_products<Pending>();

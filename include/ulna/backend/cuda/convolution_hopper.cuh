@@ -19,6 +19,11 @@ namespace ulna::cuda::detail {
 template <Arithmetic A, int Columns>
 struct WarpgroupInstruction;
 
+/// The same in tf32, with a in registers: a lane holds rows lane / 4 and that plus 8 of its warp's 16, terms lane % 4
+/// and that plus 4.
+template <int Columns>
+struct WordsInstruction;
+
 #if ULNA_HAS_WARPGROUPS
 
 #define ULNA_SUMS(j) "+f"(d[j][0]), "+f"(d[j][1]), "+f"(d[j][2]), "+f"(d[j][3])
@@ -145,6 +150,37 @@ struct WarpgroupInstruction<Arithmetic::tf32, 256> {
         : "l"(a), "l"(b));
   }
 };
+template <>
+struct WordsInstruction<64> {
+  __device__ static void run(float (*d)[4], const std::uint32_t* a, std::uint64_t b) {
+    asm volatile(
+        "{wgmma.mma_async.sync.aligned.m64n64k8.f32.tf32.tf32 {"
+        "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
+        "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31}, "
+        "{%32, %33, %34, %35}, %36, 1, 1, 1;}"
+        : ULNA_SUMS(0), ULNA_SUMS(1), ULNA_SUMS(2), ULNA_SUMS(3),
+          ULNA_SUMS(4), ULNA_SUMS(5), ULNA_SUMS(6), ULNA_SUMS(7)
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
+  }
+};
+
+template <>
+struct WordsInstruction<128> {
+  __device__ static void run(float (*d)[4], const std::uint32_t* a, std::uint64_t b) {
+    asm volatile(
+        "{wgmma.mma_async.sync.aligned.m64n128k8.f32.tf32.tf32 {"
+        "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
+        "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "
+        "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "
+        "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63}, "
+        "{%64, %65, %66, %67}, %68, 1, 1, 1;}"
+        : ULNA_SUMS(0), ULNA_SUMS(1), ULNA_SUMS(2), ULNA_SUMS(3),
+          ULNA_SUMS(4), ULNA_SUMS(5), ULNA_SUMS(6), ULNA_SUMS(7),
+          ULNA_SUMS(8), ULNA_SUMS(9), ULNA_SUMS(10), ULNA_SUMS(11),
+          ULNA_SUMS(12), ULNA_SUMS(13), ULNA_SUMS(14), ULNA_SUMS(15)
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
+  }
+};
 // clang-format on
 
 #undef ULNA_SUMS
@@ -165,6 +201,10 @@ template <Arithmetic A, int Columns>
 struct WarpgroupInstruction {
   template <bool AcrossA>
   __device__ static void run(float (*)[4], std::uint64_t, std::uint64_t) {}
+};
+template <int Columns>
+struct WordsInstruction {
+  __device__ static void run(float (*)[4], const std::uint32_t*, std::uint64_t) {}
 };
 __device__ inline void begin_warpgroup_products() { __trap(); }
 __device__ inline void commit_warpgroup_products() {}

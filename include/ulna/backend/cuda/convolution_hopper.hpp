@@ -33,7 +33,7 @@ struct WarpgroupProduct {
   static constexpr int a_leading = Tile::a_major == Major::k ? 16 : panel_bytes;  ///< 16: there is one panel, not used
   static constexpr int b_leading = Tile::b_major == Major::k ? 16 : panel_bytes;
   static_assert(Tile::arithmetic != Arithmetic::exact && Tile::warp_rows == 16 && Tile::warp_columns == Tile::columns);
-  static_assert(is_bf16 || (Tile::a_major == Major::k && Tile::b_major == Major::k));
+  static_assert(is_bf16 || Tile::b_major == Major::k);
   static_assert(Tile::depth * element == panel_row_bytes, "a row of terms is one panel wide");
   static_assert(Tile::stage_bytes % group_bytes == 0 && Tile::ATile::bytes % group_bytes == 0);
 
@@ -49,6 +49,7 @@ struct WarpgroupProduct {
 
   template <class Block, class PerThreadSums>
   ULNA_HOST_DEVICE static void add(Block& block, PerThreadSums& sums, int stage) {
+    static_assert(is_bf16 || Tile::a_major == Major::k, "floats across the summed axis: convolution_turned.hpp");
     block.begin_products();
     ULNA_UNROLL
     for (int k = 0; k < Tile::depth; k += step)

@@ -67,6 +67,7 @@ struct ProductMeans {
   bool whole = true;        ///< chunks can be copied in one piece
   bool warpgroups = false;  ///< the device multiplies by warpgroups
   bool split = true;        ///< sums may be split
+  bool turned = false;      ///< operands of warpgroups pass through registers, which are wanted for wide tiles
 };
 
 /// How a product is cut.
@@ -98,11 +99,12 @@ namespace detail {
 /// Of `kinds`, widest first, the first that wastes no more columns than the last and keeps enough blocks, by cheap
 /// splits if need be: wide tiles read each operand less often.
 template <int N>
-constexpr TileKind widest_fitting(const TileKind (&kinds)[N], const ProductSize& size) {
+constexpr TileKind widest_fitting(const TileKind (&kinds)[N], const ProductSize& size, int most_columns = 256) {
   const std::int64_t row_blocks =
       std::int64_t{ceil_div(size.rows, tile_rows)} * size.phases * std::max(size.terms / cheap_split, 1);
   for (int i = 0; i + 1 < N; ++i) {
     const int columns = tile_columns(kinds[i]);
+    if (columns > most_columns) continue;
     const int tiles = ceil_div(size.columns, columns);
     if (round_up(size.columns, tile_columns(kinds[N - 1])) == tiles * columns && row_blocks * tiles >= enough_blocks)
       return kinds[i];
@@ -117,17 +119,18 @@ constexpr ProductPlan plan_product(const ProductSize& size, const ProductMeans& 
   constexpr TileKind warpgroups[] = {TileKind::warpgroup_large, TileKind::warpgroup_medium, TileKind::warpgroup_small};
   ProductPlan plan;
   plan.phases = size.phases;
-  plan.kind = !means.whole                           ? TileKind::general
-              : size.columns <= 32                   ? TileKind::small
-              : means.warpgroups && size.terms >= 64 ? detail::widest_fitting(warpgroups, size)
-                                                     : detail::widest_fitting(warps, size);
+  plan.kind = !means.whole         ? TileKind::general
+              : size.columns <= 32 ? TileKind::small
+              : means.warpgroups && size.terms >= 64
+                  ? detail::widest_fitting(warpgroups, size, means.turned ? 128 : 256)
+                  : detail::widest_fitting(warps, size);
   plan.row_tiles = ceil_div(size.rows, tile_rows);
   plan.column_tiles = ceil_div(size.columns, tile_columns(plan.kind));
   const int depth = means.vector * (plan.kind >= TileKind::warpgroup_large ? 8 : 4);
   const int steps = ceil_div(size.terms, depth);
   const int blocks = std::max(plan.tiles() * size.phases, 1);
-  // two blocks of warps hide each other's waiting; products of warpgroups wait for nothing
-  const int wave = plan.kind >= TileKind::warpgroup_large ? enough_blocks : 2 * enough_blocks;
+  // two blocks of warps hide each other's waiting; products of warpgroups wait for nothing, unless operands are turned
+  const int wave = plan.kind >= TileKind::warpgroup_large && !means.turned ? enough_blocks : 2 * enough_blocks;
   const int wanted = blocks >= enough_blocks ? 1 : ceil_div(wave, blocks);
   const int splits = means.split ? std::clamp(wanted, 1, std::max(size.terms / least_split, 1)) : 1;
   plan.steps_per_split = std::max(ceil_div(steps, splits), 1);

@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "ulna/backend/cuda/convolution.hpp"
+#include "ulna/backend/cuda/convolution_turned.hpp"
 
 namespace ulna::cuda {
 
@@ -45,7 +46,10 @@ struct WeightGradientBuffers {
     constexpr int vector = ConvolutionBuffers<A>::vector;
     const ProductSize size{rows, call.input[1].shape.channels, static_cast<int>(rows_of(call.input[1]))};
     const bool whole = detail::in_chunks(call.input[0]) && detail::in_chunks(call.input[1]);
-    plan = plan_product(size, {vector, whole, warpgroups && A == Arithmetic::bf16});
+    const ProductMeans turned{vector, true, true, true, true};
+    plan = A == Arithmetic::tf32 && whole && warpgroups
+               ? plan_product(size, turned)
+               : plan_product(size, {vector, whole, warpgroups && A == Arithmetic::bf16});
     BoxPlan in_boxes;
     if constexpr (A == Arithmetic::bf16)
       in_boxes = plan_gradient_boxes(window, call.input[0].batch, call.input[0].shape.channels, size.columns);
@@ -55,6 +59,7 @@ struct WeightGradientBuffers {
     }
     std::int64_t partials = detail::most_partials(size, vector, split_size, true);
     if (in_boxes.pays) partials = std::max(partials, in_boxes.product.splits * split_size);
+    if (A == Arithmetic::tf32) partials = std::max(partials, plan_product(size, turned).splits * split_size);
     partial = w.take<float>(partials);
   }
 
@@ -72,6 +77,22 @@ template <Arithmetic A, TileKind Kind, class Execution, class T>
 void run_weight_gradient(const Execution& on, const Call<T>& call, const WeightGradientBuffers<A>& b) {
   using Tile = typename TileOf<A, Major::mn, Kind>::type;
   const WeightGradientProgram<Tile, Kind != TileKind::general> program{
+      .large = call.input[0],
+      .small = call.input[1],
+      .walk = walk_phase(b.window, 0),
+      .partial = b.partial,
+      .partial_pitch = b.partial_pitch,
+      .steps_per_split = b.plan.steps_per_split,
+      .column_tiles = b.plan.column_tiles,
+  };
+  run_tiles(on, "convolution_weight_gradient", b.plan, program);
+}
+
+template <TileKind Kind, class Execution>
+void run_turned_weight_gradient(const Execution& on, const Call<float>& call,
+                                const WeightGradientBuffers<Arithmetic::tf32>& b) {
+  using Tile = typename TileOf<Arithmetic::tf32, Major::mn, Kind>::type;
+  const TurnedWeightGradientProgram<Tile> program{
       .large = call.input[0],
       .small = call.input[1],
       .walk = walk_phase(b.window, 0),
@@ -118,6 +139,8 @@ void convolution_weight_gradient(const Execution& on, const Call<T>& call) {
     else if constexpr (A == Arithmetic::bf16)
       b.tiling.boxes() > 0 ? detail::run_box_weight_gradient<kind>(on, call, b)
                            : detail::run_weight_gradient<A, kind>(on, call, b);
+    else if constexpr (kind != TileKind::warpgroup_large)
+      detail::run_turned_weight_gradient<kind>(on, call, b);
   });
   const int small = call.input[1].shape.channels;
   on.each("finish_weight_gradient", std::int64_t{b.rows} * small,

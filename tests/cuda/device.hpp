@@ -13,8 +13,9 @@
 
 namespace ulna::testing {
 
-/// Of activations and of products: float and float, float and TF32, bf16 and bf16.
-enum class Precision { exact, tf32, bf16 };
+/// Of activations and of products: float and float, float and TF32, bf16 and bf16; float and float in Winograd's
+/// convolutions wherever they can be.
+enum class Precision { exact, tf32, bf16, winograd };
 inline constexpr std::array precisions{Precision::exact, Precision::tf32, Precision::bf16};
 
 /// Empty where device `index` can be opened; else what opening it says.

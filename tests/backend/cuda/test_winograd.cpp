@@ -28,6 +28,10 @@ ConvolutionCase winograd_case(Random& r, int i) {
   c.packed_before = r.chance(0.5f);
   c.activation = static_cast<Activation>(r.below(5));
   if (r.chance(0.5f)) c.before = r.below(6), c.after = r.below(6);
+  if (c.op == Op::convolution && r.chance(0.5f)) {
+    c.residual = r.chance(0.5f) ? ResidualSum::before_activation : ResidualSum::after_activation;
+    c.in_place = r.chance(0.5f);
+  }
   return c;
 }
 
@@ -108,7 +112,9 @@ TEST_CASE("cuda winograd: it runs where products are many, unless arithmetic for
   CHECK(heard<Exact>(256, 128, true) == winograd + winograd);
   CHECK(heard<Exact>(64, 128) == "convolution ");
   CHECK(heard<Exact>(256, 16).find("winograd") == std::string::npos);
+  CHECK(heard<Winograd>(64, 16) == "pack_weight " + winograd);
   CHECK(heard<Direct>(256, 128) == "convolution ");
+  CHECK(heard<Unsplit<Winograd>>(64, 16) == "convolution ");
   CHECK(heard<Unsplit<Exact>>(256, 128) == "convolution ");
   CHECK(heard<Tf32>(256, 128) == "convolution ");
 }

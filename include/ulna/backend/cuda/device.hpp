@@ -24,6 +24,8 @@ namespace arithmetic {
 struct Exact {};
 /// In float, every sum as its formula says.
 struct Direct : Exact {};
+/// Exact, as Winograd's wherever a convolution can be: to measure where it wins.
+struct Winograd : Exact {};
 /// On tensor cores: factors are rounded to 11 significant bits, sums are float.
 struct Tf32 {};
 /// A, each sum as its formula says and in one piece: slower, but a pixel's bits depend neither on how many there are
@@ -85,7 +87,7 @@ class BasicDevice {
   static constexpr Launcher kernel(const Node&) {
     constexpr bool convolves = op == Op::convolution || op == Op::transposed_convolution;
     if constexpr (convolves && winograd)
-      return &exact_convolution<Execution>;
+      return &exact_convolution<always_winograd, Execution>;
     else if constexpr (convolves)
       return &convolution<products, Execution, T, splits>;
     else if constexpr (op == Op::convolution_weight_gradient)
@@ -98,7 +100,7 @@ class BasicDevice {
   static std::size_t scratch_bytes(const Call<T>& call, int /*threads*/) {
     constexpr bool convolves = op == Op::convolution || op == Op::transposed_convolution;
     if constexpr (convolves && winograd)
-      return exact_convolution_scratch_bytes(call);
+      return exact_convolution_scratch_bytes<always_winograd>(call);
     else if constexpr (convolves)
       return convolution_scratch_bytes<products>(call);
     else if constexpr (op == Op::convolution_weight_gradient)
@@ -110,13 +112,13 @@ class BasicDevice {
   /// Of the weight of a convolution: see cuda::packed_weight_bytes().
   static std::size_t packed_weight_bytes(const Execution& on, const Call<T>& call, bool aligned) {
     if constexpr (winograd)
-      return exact_packed_weight_bytes(on, call, aligned);
+      return exact_packed_weight_bytes<always_winograd>(on, call, aligned);
     else
       return cuda::packed_weight_bytes<products, splits>(on, call, aligned);
   }
   static void pack_weight(const Execution& on, const Call<T>& call, std::byte* to) {
     if constexpr (winograd)
-      exact_pack_weight(on, call, to);
+      exact_pack_weight<always_winograd>(on, call, to);
     else
       cuda::pack_weight<products, splits>(on, call, to);
   }
@@ -127,6 +129,8 @@ class BasicDevice {
 
   static constexpr bool splits = !std::is_same_v<A, typename detail::UnsplitOf<A>::type>;
   static constexpr bool winograd = products == Arithmetic::exact && splits && !std::is_base_of_v<arithmetic::Direct, A>;
+
+  static constexpr bool always_winograd = std::is_base_of_v<arithmetic::Winograd, A>;
 
   std::shared_ptr<const Platform> platform_;
 };

@@ -88,30 +88,32 @@ void winograd_convolution(const Execution& on, const Call<float>& call, int band
   }
 }
 
-/// Op::convolution and Op::transposed_convolution in float, the faster way.
-template <class Execution>
+/// Op::convolution and Op::transposed_convolution in float: as Winograd where that wins, or with Always wherever it can
+/// be.
+template <bool Always, class Execution>
 void exact_convolution(const Execution& on, const Call<float>& call) {
-  if (takes_winograd(call, on.packed != nullptr)) return winograd_convolution(on, call);
+  if (takes_winograd(call, on.packed != nullptr, Always)) return winograd_convolution(on, call);
   convolution<Arithmetic::exact>(on, call);
 }
 
-inline std::size_t exact_convolution_scratch_bytes(const Call<float>& call) {
+template <bool Always>
+std::size_t exact_convolution_scratch_bytes(const Call<float>& call) {
   std::size_t bytes = convolution_scratch_bytes<Arithmetic::exact>(call);
-  if (takes_winograd(call, false) || takes_winograd(call, true))
+  if (takes_winograd(call, false, Always) || takes_winograd(call, true, Always))
     bytes = std::max(bytes, bytes_for<WinogradBuffers>(call));
   return bytes;
 }
 
 /// As packed_weight_bytes() and pack_weight() of direct convolutions.
-template <class Execution>
+template <bool Always, class Execution>
 std::size_t exact_packed_weight_bytes(const Execution& on, const Call<float>& call, bool aligned) {
-  if (!takes_winograd(call, true)) return packed_weight_bytes<Arithmetic::exact>(on, call, aligned);
+  if (!takes_winograd(call, true, Always)) return packed_weight_bytes<Arithmetic::exact>(on, call, aligned);
   const WinogradSize size{call.input[0].shape.channels, call.output.shape.channels};
   return static_cast<std::size_t>(size.weight()) * sizeof(float);
 }
-template <class Execution>
+template <bool Always, class Execution>
 void exact_pack_weight(const Execution& on, const Call<float>& call, std::byte* to) {
-  if (takes_winograd(call, true)) return detail::transform_weight(on, call, reinterpret_cast<float*>(to));
+  if (takes_winograd(call, true, Always)) return detail::transform_weight(on, call, reinterpret_cast<float*>(to));
   pack_weight<Arithmetic::exact>(on, call, to);
 }
 

@@ -143,13 +143,14 @@ constexpr bool suits_winograd(const Window& w, const Shape& read, const Shape& w
          w.border == Border::zero && read.depth == 1 && written.depth == 1;
 }
 
-/// Whether a call of a convolution, or of its adjoint, runs as Winograd. Weights are packed for runs of any batch, so
-/// where they are, a sample alone decides.
+/// Whether a call of a convolution, or of its adjoint, runs as Winograd: where it wins, or always. Weights are packed
+/// for runs of any batch, so where they are, a sample alone decides.
 template <class T>
-constexpr bool takes_winograd(const Call<T>& call, bool packed) {
+constexpr bool takes_winograd(const Call<T>& call, bool packed, bool always) {
   const Shape& read = call.input[0].shape;
   const Shape& written = call.output.shape;
   if (!suits_winograd(call.node->window, read, written)) return false;
+  if (always) return true;
   const WinogradTiles tiles = WinogradTiles::of(*call.node, written);
   return winograd_wins({read.channels, written.channels, tiles.of_a_sample() * (packed ? 1 : call.batch)}, packed);
 }

@@ -20,8 +20,8 @@ template <class Isa>
 struct WeightGradientPlan {
   static constexpr int W = Isa::width;
   static constexpr int most_rows = 64;
-  static constexpr int most_lanes = 64;
-  static constexpr int most_tiles = 48;
+  static constexpr int most_lanes = 128;
+  static constexpr int most_tiles = 24;                        ///< more than these leave the second-level cache
   static constexpr int least_band = 96;                        ///< tiles that pay for one more set of sums
   static constexpr std::ptrdiff_t most_partials = 16'000'000;  ///< floats
 
@@ -45,7 +45,8 @@ struct WeightGradientPlan {
     row_block = std::min(rows, most_rows);
     row_stride = (row_block + W - 1) / W * W;
     lane_block = std::min((lanes + W - 1) / W * W, most_lanes);
-    const std::ptrdiff_t wanted = (64 + blocks() - 1) / blocks();
+    const int pieces = row_blocks() * ((lanes + 63) / 64);  // enough bands to keep 64 threads busy with them
+    const std::ptrdiff_t wanted = (64 + pieces - 1) / pieces;
     const std::ptrdiff_t holding = most_partials / gradient_size();
     bands = tbb_kernels::fixed_parts(
         tiles(), least_band,
@@ -100,37 +101,53 @@ class WeightGradientTask {
     lane0_ = lane_block * plan_.lane_block;
     lanes_ = std::min(plan_.lane_block, plan_.lanes - lane0_);
     const tbb_kernels::Range tiles = tbb_kernels::part_of(plan_.tiles(), plan_.bands, band);
+    const auto count_from = [&](std::ptrdiff_t first) {
+      return static_cast<int>(std::clamp<std::ptrdiff_t>(tiles.end - first, 0, plan_.tile_block));
+    };
     for (std::ptrdiff_t first = tiles.begin; first < tiles.end; first += plan_.tile_block) {
-      const int count = static_cast<int>(std::min<std::ptrdiff_t>(plan_.tile_block, tiles.end - first));
-      transform_tiles(first, count);
-      multiply(count, first > tiles.begin);
+      const std::ptrdiff_t next = first + plan_.tile_block;
+      transform_tiles(first, count_from(first));
+      multiply(count_from(first), first > tiles.begin, next, count_from(next));
     }
     write(target, accumulate);
   }
 
  private:
+  /// The transformed tiles of one map.
+  struct Operand {
+    float* tiles;
+    int first_channel, channels, stride;
+    std::ptrdiff_t plane;
+  };
+  Operand rows() const { return {a_, row0_, rows_, plan_.row_stride, plan_.row_plane}; }
+  Operand lanes() const { return {b_, lane0_, lanes_, plan_.lane_block, plan_.lane_plane}; }
+  Operand of_large() const { return plan_.swapped ? lanes() : rows(); }
+  Operand of_small() const { return plan_.swapped ? rows() : lanes(); }
+
+  TileReader<Isa, InputLine, T> large() const {
+    return {call_.input[0], plan_.grid.low_y, plan_.grid.low_x, patch_, of_large().stride};
+  }
+  TileReader<Isa, OutputGradientLine, T> small() const { return {call_.input[1], 0, 0, patch_, of_small().stride}; }
+
+  /// One map after the other: the 36 planes of both are more pages than a processor has at hand.
   void transform_tiles(std::ptrdiff_t first, int count) {
-    const Grid& g = plan_.grid;
-    const bool swapped = plan_.swapped;
-    const TileReader<Isa, InputLine, T> large(call_.input[0], g.low_y, g.low_x, patch_,
-                                              swapped ? plan_.lane_block : plan_.row_stride);
-    const TileReader<Isa, OutputGradientLine, T> small(call_.input[1], 0, 0, patch_,
-                                                       swapped ? plan_.row_stride : plan_.lane_block);
-    g.for_each_tile(first, count, [&](int t, int sample, int row, int column) {
-      float* a = a_ + std::ptrdiff_t{t} * plan_.row_stride;
-      float* b = b_ + std::ptrdiff_t{t} * plan_.lane_block;
-      if (swapped) {
-        small.run(sample, row, column, row0_, rows_, a, plan_.row_plane);
-        large.run(sample, row, column, lane0_, lanes_, b, plan_.lane_plane);
-      } else {
-        large.run(sample, row, column, row0_, rows_, a, plan_.row_plane);
-        small.run(sample, row, column, lane0_, lanes_, b, plan_.lane_plane);
-      }
+    transform_map(large(), of_large(), first, count);
+    transform_map(small(), of_small(), first, count);
+  }
+  void transform_map(const auto& map, const Operand& to, std::ptrdiff_t first, int count) {
+    plan_.grid.for_each_tile(first, count, [&](int t, int sample, int row, int column) {
+      map.run(sample, row, column, to.first_channel, to.channels, to.tiles + std::ptrdiff_t{t} * to.stride, to.plane);
+    });
+  }
+  void prefetch(const auto& map, const Operand& to, std::ptrdiff_t first, int count) const {
+    plan_.grid.for_each_tile(first, count, [&](int, int sample, int row, int column) {
+      map.prefetch(sample, row, column, to.first_channel, to.channels);
     });
   }
 
-  /// sums[point][row][lane] (+)= the outer products of the tiles' channels.
-  void multiply(int count, bool accumulate) {
+  /// sums[point][row][lane] (+)= the outer products of the tiles' channels. Asks for the `next_count` tiles from `next`
+  /// on, a share of them at each point.
+  void multiply(int count, bool accumulate, std::ptrdiff_t next, int next_count) {
     static constexpr std::ptrdiff_t none = 0;
     tbb_kernels::OuterProducts p;
     p.a_offset = &none;
@@ -141,7 +158,12 @@ class WeightGradientTask {
     p.inner = count;
     p.sum_step = plan_.lane_block;
     p.accumulate = accumulate;
-    for (int point = 0; point < products; ++point)
+    int asked = 0;
+    for (int point = 0; point < products; ++point) {
+      const int until = next_count * (point + 1) / products;
+      prefetch(large(), of_large(), next + asked, until - asked);
+      prefetch(small(), of_small(), next + asked, until - asked);
+      asked = until;
       for (int l = 0; l < lanes_;) {
         const int vectors = Blocks::widest((lanes_ - l + W - 1) / W);
         for (int r = 0; r < rows_;) {
@@ -154,6 +176,7 @@ class WeightGradientTask {
         }
         l += vectors * W;
       }
+    }
   }
 
   void write(float* target, bool accumulate) const {

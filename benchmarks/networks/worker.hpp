@@ -11,9 +11,12 @@
 #include <iostream>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <type_traits>
+#include <ulna/predict/frozen.hpp>
 #include <ulna/predict/predictor.hpp>
 #include <ulna/train/trainer.hpp>
+#include <ulna/weights/mapped_model.hpp>
 #include <ulna/weights/model_file.hpp>
 #include <vector>
 
@@ -68,12 +71,31 @@ struct Results {
   }
 };
 
-/// Logits of the batch, from memory of the host to memory of the host.
+/// Logits of the batch, from memory of the host to memory of the host. On the CPU by a frozen network that is mapped,
+/// as other frameworks run models in a format of their own.
 template <class Network, class B>
 class Inference {
+  static constexpr bool frozen = ulna::CpuBackend<B>;
+
  public:
-  using P = typename Network::Program;
+  using P = typename std::conditional_t<frozen, std::type_identity<ulna::Frozen<typename Network::Program>>,
+                                        std::type_identity<typename Network::Program>>::type;
   static constexpr int passes = 1;  ///< over the network's multiply-accumulates
+
+  static ulna::Model<P> load(const std::string& path) {
+    if constexpr (frozen)
+      return ulna::map_model<P>(path);
+    else
+      return ulna::load_model<P>(path);
+  }
+  /// Writes what load() reads.
+  static void convert(const std::string& weights, const std::string& path, B backend) {
+    const auto model = ulna::load_model<typename Network::Program>(weights);
+    if constexpr (frozen)
+      ulna::save_mappable(ulna::freeze<B>(model, std::move(backend)), path);
+    else
+      ulna::save_weights(model, path);
+  }
 
   Inference(ulna::Model<P>& model, const Batch& batch, B backend)
       : images_(batch.images), predictor_(model, images_.batch, std::move(backend)) {}
@@ -94,6 +116,11 @@ class Training {
  public:
   using P = typename Network::Program;
   static constexpr int passes = 3;  ///< forward, and the gradients of images and of weights
+
+  static ulna::Model<P> load(const std::string& path) { return ulna::load_model<P>(path); }
+  static void convert(const std::string& weights, const std::string& path, B) {
+    ulna::save_weights(load(weights), path);
+  }
 
   Training(ulna::Model<P>& model, const Batch& batch, B backend)
       : batch_(batch),
@@ -142,17 +169,21 @@ std::string profile_or_error(auto& mode) try { return mode.profile(); } catch (c
   return json_of(error);
 }
 
-/// PROGRAM WEIGHTS IMAGES RESULTS NUMBER: loads weights and images, saves the results, and says so; then runs one
+/// PROGRAM convert WEIGHTS MODEL: writes weights in the form that the program reads.
+/// PROGRAM MODEL IMAGES RESULTS NUMBER: loads the model and images, saves the results, and says so; then runs one
 /// iteration for each line of standard input and prints its milliseconds; at the end prints facts as JSON. NUMBER: of
 /// threads, or of the device. On a device the line "profile" is answered with a profile as JSON instead.
 template <template <class, class> class Mode, class Network, class B>
 int run(int argc, char** argv) try {
+  if (argc == 4 && argv[1] == std::string_view("convert")) {
+    Mode<Network, B>::convert(argv[2], argv[3], B{});
+    return 0;
+  }
   if (argc != 5) {
-    std::cerr << "usage: " << argv[0] << " WEIGHTS IMAGES RESULTS NUMBER\n";
+    std::cerr << "usage: " << argv[0] << " MODEL IMAGES RESULTS NUMBER, or " << argv[0] << " convert WEIGHTS MODEL\n";
     return 2;
   }
-  ulna::Model<typename Network::Program> model{ulna::zeros};
-  ulna::load_weights(model, argv[1]);
+  auto model = Mode<Network, B>::load(argv[1]);
   const auto batch = std::make_unique<Batch>(argv[2]);
   Mode<Network, B> mode{model, *batch, B{std::stoi(argv[4])}};
   mode.results().save(argv[3]);

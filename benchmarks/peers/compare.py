@@ -165,6 +165,15 @@ class Run:
                         if model == (comparison.network, comparison.batch):
                             comparison.failures[framework] = f"its model could not be made: {words}"
 
+        if self.device == "cpu":
+            for comparison in self.comparisons:
+                subprocess.run([f"{self.programs}/{comparison.program}", "convert", f"{self.folder(comparison)}/weights.safetensors",
+                                self.model_path(comparison)], check=True)
+
+    def model_path(self, comparison):
+        """What Ulna's program reads: on the CPU in the form that it wants, as other frameworks have theirs."""
+        return f"{self.folder(comparison)}/{comparison.program if self.device == 'cpu' else 'weights'}.safetensors"
+
     def prepared(self, *words):
         """What went wrong, empty: nothing; and the lines that it said of cases."""
         seconds = self.seconds_left() if self.device == "cuda" else None
@@ -208,7 +217,7 @@ class Run:
         if setting == "ulna":
             if self.memory:
                 self.memory.begin(False)
-            process = Process([f"{self.programs}/{comparison.program}", f"{self.folder(comparison)}/weights.safetensors",
+            process = Process([f"{self.programs}/{comparison.program}", self.model_path(comparison),
                                f"{self.folder(comparison)}/batch_{comparison.batch}.safetensors", path,
                                "0" if self.device == "cuda" else str(self.threads)], self.environment(), log)
         else:

@@ -32,6 +32,7 @@ ConvolutionCase winograd_case(Random& r, int i) {
     c.residual = r.chance(0.5f) ? ResidualSum::before_activation : ResidualSum::after_activation;
     c.in_place = r.chance(0.5f);
   }
+  c.pooled = c.op == Op::convolution && c.small.height > 1 && c.small.width > 1 && r.chance(0.5f);
   return c;
 }
 
@@ -72,7 +73,7 @@ std::string heard(int channels, int extent, bool packed = false) {
 
 TEST_CASE("cuda winograd: random paddings, channels, slices and batches") {
   Random r(Seed{71});
-  for (int i = 0; i < 24; ++i) {
+  for (int i = 0; i < 16; ++i) {
     const ConvolutionCase c = winograd_case(r, i);
     INFO(c.text());
     const CaseResult result =
@@ -86,10 +87,10 @@ TEST_CASE("cuda winograd: bands of tiles give the bits of all at once") {
   ConvolutionCase c = winograd_case(r, 0);
   c.batch = 2;
   c.in = 20;
-  c.large = {1, 30, 26};
+  c.large = {1, 18, 14};
   c.small = window_output(c.large, c.window);
   const std::vector<double> whole = run_case<Arithmetic::exact>(c, {}, coarse).found;
-  for (const int band : {1, 50, 111}) {
+  for (const int band : {7, 25}) {
     c.band = band;
     CHECK(run_case<Arithmetic::exact>(c, {}, coarse).found == whole);
   }
@@ -97,11 +98,11 @@ TEST_CASE("cuda winograd: bands of tiles give the bits of all at once") {
 
 TEST_CASE("cuda winograd: errors of many channels stay far from 1e-4") {
   for (const Op op : {Op::convolution, Op::transposed_convolution}) {
-    ConvolutionCase c{.op = op, .window = window2d(3, 1, 1), .in = 512, .out = 32, .small = {1, 8, 8}};
+    ConvolutionCase c{.op = op, .window = window2d(3, 1, 1), .in = 256, .out = 32, .small = {1, 8, 8}};
     c.large = c.small;
     c.winograd = true;
     const auto normal = [](Random& random) { return random.normal(); };
-    CHECK(difference(run_case<Arithmetic::exact>(c, {}, normal)) < 3e-5);
+    CHECK(difference(run_case<Arithmetic::exact>(c, {}, normal)) < 2e-5);
   }
 }
 

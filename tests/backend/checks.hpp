@@ -159,12 +159,15 @@ void check_node(const Graph<>& graph, const Node& n, const std::vector<Values>& 
   const Outcome found = run_node(one, graph, n, values, with);
   const bool rounded = std::is_same_v<typename B::Element, bf16> && is_activation(n);
   CHECK(relative_error(found.output, expected.output) <= (rounded ? bf16_tolerance : float_tolerance));
+  CHECK(relative_error(found.pooled, expected.pooled) <= (rounded ? bf16_tolerance : float_tolerance));
   for (std::size_t i = 0; i < max_inputs; ++i)  // update_running writes its inputs, the others must leave them alone
     CHECK(relative_error(found.inputs[i], expected.inputs[i]) <= (n.op == Op::update_running ? float_tolerance : 0.0));
   if constexpr (std::constructible_from<B, int>)
     for (const int threads : {2, 4}) {
       B several = make_backend<B>(threads);
-      CHECK_MESSAGE(same_bits(run_node(several, graph, n, values, with).output, found.output), threads << " threads");
+      const Outcome other = run_node(several, graph, n, values, with);
+      CHECK_MESSAGE(same_bits(other.output, found.output), threads << " threads");
+      CHECK_MESSAGE(same_bits(other.pooled, found.pooled), threads << " threads");
     }
   with.in_place =
       n.residual != ResidualSum::none ? residual_input : with_op(n.op, []<Op op>() { return OpRule<op>::in_place; });

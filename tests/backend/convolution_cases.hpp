@@ -63,6 +63,7 @@ struct Case {
   Node node;
   Batch x, w, bias, y;
   Batch residual{};
+  const Call<float>* pool = nullptr;
   std::vector<std::byte> memory{};
 
   Call<float> call(int threads, std::size_t (*scratch_bytes)(const Call<float>&, int)) {
@@ -74,6 +75,7 @@ struct Case {
     c.input[2] = bias.view;
     c.input[residual_input] = residual.view;
     c.output = y.view;
+    c.pool = pool;
     memory.assign(scratch_bytes(c, threads) + 64, std::byte{0xff});  // NaN, should any of it be read unwritten
     const auto address = reinterpret_cast<std::uintptr_t>(memory.data());
     c.scratch = std::span(memory).subspan((64 - address % 64) % 64);
@@ -206,6 +208,10 @@ inline void check_close(const std::vector<float>& found, const Reference& expect
   CHECK(worst < 2e-6);
 }
 
+inline bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
+  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
+}
+
 inline std::string describe(const Case& c) {
   const auto shape = [](const Shape& s) {
     return std::to_string(s.channels) + "x" + std::to_string(s.height) + "x" + std::to_string(s.width);
@@ -310,6 +316,32 @@ inline void check_residual(Case c, Random& r, const Kernels& kernels = direct) {
   }
 }
 
+/// With a max pool of its output, 2x2: the bits of one after the other.
+inline void check_pooled(Case c, const Kernels& kernels = direct) {
+  INFO(describe(c));
+  const Shape out = c.y.view.shape;
+  Batch apart(shape_of(out.channels, {1, out.height / 2, out.width / 2}), c.y.view.batch, 3, nullptr);
+  Batch together(apart.view.shape, c.y.view.batch, 7, nullptr);
+  Node node{.op = Op::max_pool, .shape = apart.view.shape};
+  node.window = window2d(2, 2);
+  run_case(c, kernels);
+  const std::vector<float> expected = c.y.values();
+  Call<float> pool;
+  pool.node = &node;
+  pool.batch = c.y.view.batch;
+  pool.input[0] = c.y.view;
+  pool.output = apart.view;
+  tbb_kernels::max_pool<NativeIsa>(pool);
+  pool.output = together.view;
+  c.pool = &pool;
+  c.y.for_each([](float& y) { y = 9.0f; });
+  run_case(c, kernels);
+  CHECK(same_bits(c.y.values(), expected));
+  CHECK(same_bits(together.values(), apart.values()));
+  CHECK(c.y.canaries_live());
+  CHECK(together.canaries_live());
+}
+
 inline void check_weight_gradient(Case c, const Kernels& kernels = direct) {
   run_case(c, kernels);
   const Reference expected = weight_gradient_in_double(c);
@@ -328,10 +360,6 @@ inline std::vector<float> bits_on(Case& c, int threads, const Kernels& kernels =
   c.y.for_each([](float& y) { y = -1.0f; });
   run_case(c, kernels, threads);
   return c.y.values();
-}
-
-inline bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
-  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
 }
 
 }  // namespace ulna::convolution_cases

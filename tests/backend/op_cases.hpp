@@ -63,6 +63,20 @@ inline Value pixel_residual_convolution(Draw& d) {
   return with_residual(d, y, d.like(y));
 }
 
+/// A convolution that computes the max pool of its output too, with a residual
+/// at times.
+inline Value pooled_convolution(Draw& d) {
+  const int in = d.channels();
+  const int out = d.channels();
+  const Value x = d.image(in, d.extent({1, 2, 2}));
+  const Value weight = d.b.weight("weight", in, out, {1, 3, 3});
+  Value y = d.fused(op::convolution(d.b, x, weight, d.maybe(ParameterKind::bias, out), window2d(3, 1, 1)));
+  if (d.below(3) == 0) y = with_residual(d, y, d.like(y));
+  const Value pool = op::max_pool(d.b, y, window2d(2, 2), Remainder::drop);
+  d.b.graph.nodes[y.id].pooled = d.b.graph.nodes[pool.id].pooled = true;
+  return pool;
+}
+
 /// One weight applied twice: its gradient accumulates.
 inline Value recurrent_convolution(Draw& d) {
   const Value x = d.image();
@@ -279,6 +293,7 @@ inline constexpr OpCase ops[] = {
     {"residual_convolution", residual_convolution, false},
     {"same_residual_convolution", same_residual_convolution, false},
     {"pixel_residual_convolution", pixel_residual_convolution, false},
+    {"pooled_convolution", pooled_convolution, false},
     {"recurrent_convolution", recurrent_convolution},
     {"transposed_convolution", transposed_convolution},
     {"up_convolution", up_convolution},

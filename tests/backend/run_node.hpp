@@ -132,6 +132,7 @@ struct Conditions {
 struct Outcome {
   Values output;
   std::array<Values, max_inputs> inputs;
+  Values pooled;  ///< what a convolution computes beside its output
 };
 
 inline Layout draw_layout(const Node& n, std::uint64_t seed, int operand) {
@@ -180,13 +181,23 @@ Outcome run_node(B& backend, const Graph<>& graph, const Node& node, const std::
   call.batch = with.batch;
   call.seed = Seed{17};
   call.step = 5;
+  const bool pools = node.op == Op::convolution && node.pooled;
+  Node pool_node{.op = Op::max_pool, .shape = node.shape};
+  pool_node.window = window2d(2, 2);
+  if (pools) pool_node.shape = shape_of(node.shape.channels, window_output(node.shape.extent(), pool_node.window));
+  Held<B> pooled(true, pool_node, pools ? with.batch : 0, {}, draw_layout(pool_node, with.layout_seed, max_inputs + 1));
+  Call<T> pool;
+  pool.node = &pool_node;
+  pool.batch = with.batch;
+  if (pools) call.pool = &pool;
   const auto bind = [&](bool addresses) {
     for (std::size_t i = 0; i < max_inputs; ++i)
       if (inputs[i]) call.input[i] = inputs[i]->tensor();
-    call.output = written.tensor();
+    pool.input[0] = call.output = written.tensor();
+    pool.output = pooled.tensor();
     if (addresses) return;
     for (auto& t : call.input) t.data = nullptr;
-    call.output.data = nullptr;
+    pool.input[0].data = pool.output.data = call.output.data = nullptr;
   };
   bind(false);
   Scratch scratch(with_op(node.op, [&]<Op op>() { return B::template scratch_bytes<op>(call, backend.threads()); }));
@@ -203,7 +214,9 @@ Outcome run_node(B& backend, const Graph<>& graph, const Node& node, const std::
   outcome.output = written.values();
   for (std::size_t i = 0; i < max_inputs; ++i)
     if (inputs[i]) outcome.inputs[i] = inputs[i]->values();
+  if (pools) outcome.pooled = pooled.values();
   CHECK_MESSAGE(scratch.surroundings_kept(), "wrote beyond its scratch memory");
+  CHECK_MESSAGE(pooled.surroundings_kept(), "wrote beyond the pooled output");
   CHECK_MESSAGE(output.surroundings_kept(), "wrote beyond its output");
   for (auto& input : inputs) CHECK_MESSAGE((!input || input->surroundings_kept()), "wrote beyond an input");
   return outcome;

@@ -29,6 +29,19 @@ TEST_CASE("tbb convolution with a residual: random shapes, and more channels tha
     check_residual(make_convolution(r, Op::convolution, window2d(3, 1, 1), {1, 40, 50}, {1, 40, 50}, 270, out, 2), r);
 }
 
+TEST_CASE("tbb convolution with a max pool") {
+  Random r(Seed{17});
+  for (int i = 0; i < 60; ++i) {
+    const Window w = random_window(r);
+    const auto [small, large] = random_extents(w, r, i % 3 == 0 ? 70 : 20);
+    if (small.height < 2 || small.width < 2) continue;
+    check_pooled(
+        make_convolution(r, Op::convolution, w, small, large, random_channels(r), random_channels(r), 1 + r.below(3)));
+  }
+  for (const int out : {5, 64, 70, 130})  // several column tiles, blocks of channels and of outputs
+    check_pooled(make_convolution(r, Op::convolution, window2d(3, 1, 1), {1, 24, 301}, {1, 24, 301}, 140, out, 2));
+}
+
 TEST_CASE("tbb transposed convolution: random shapes against plain loops") {
   Random r(Seed{12});
   for (int i = 0; i < 150; ++i) {

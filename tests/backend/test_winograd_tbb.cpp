@@ -57,6 +57,18 @@ TEST_CASE("winograd convolution with a residual") {
   }
 }
 
+TEST_CASE("winograd convolution with a max pool") {
+  Random r(Seed{37});
+  for (int i = 0; i < 24; ++i) {
+    const Window w = random_padding(r);
+    const auto [small, large] = random_extents(w, r, i % 4 == 0 ? 60 : 18);
+    if (small.height < 2 || small.width < 2) continue;
+    check_pooled(
+        make_convolution(r, Op::convolution, w, small, large, random_width(r), random_width(r), 1 + r.below(3)),
+        winograd_kernels);
+  }
+}
+
 TEST_CASE("winograd convolution: many tiles, channel blocks, output blocks") {
   Random r(Seed{32});
   struct Layer {

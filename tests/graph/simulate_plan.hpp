@@ -34,7 +34,7 @@ class PlanSimulation {
       if (is_leaf(graph_.nodes[i].op)) write(i);
     for (const bool once : {true, false})
       for (int i = 0; i < graph_.nodes.size(); ++i)
-        if (const Node& n = graph_.nodes[i]; !is_leaf(n.op) && n.op != Op::slice && n.once == once) execute(i);
+        if (const Node& n = graph_.nodes[i]; runs(n) && n.once == once) execute(i);
     for (const int kept : {graph_.output, graph_.loss, graph_.image_gradient, graph_.output_gradient})
       if (kept >= 0) require_value(kept, "the caller");
     for (int i = 0; i < graph_.nodes.size(); ++i)
@@ -138,6 +138,17 @@ class PlanSimulation {
       }
     }
     write(id);
+    if (const int pool = pool_of(graph_, id); pool >= 0) write_pool(pool, id);
+  }
+
+  /// What a convolution computes beside its own output.
+  void write_pool(int pool, int id) {
+    std::set<std::int64_t> mine;
+    for_each_cell(pool, [&](std::int64_t cell, int, std::int64_t, int) { mine.insert(cell); });
+    if (touches(id, pool, mine)) complain(text(pool) + " lies where " + text(id) + " does");
+    for (const int x : graph_.nodes[id].input)
+      if (x >= 0 && touches(x, pool, mine)) complain(text(pool) + " is written over " + text(x));
+    write(pool);
   }
 
   /// An input of a concatenation lies where it belongs, or is copied there without harm to any input.

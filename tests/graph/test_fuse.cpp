@@ -149,7 +149,28 @@ using SmallTransUNet = TransUNet<Classes<2>, Hidden<12>, Layers<3>, Heads<3>, Ml
                                  Groups<2>, Bridge<6>, Decoder<8, 6, 4, 2>>;
 static_assert(sums_are<SmallTransUNet>(2 * 3, 0, 3));
 
-// Training keeps its sums.
+// --- pools
+
+/// Convolutions that compute a max pool of their output too, and max pools that
+/// are left to run.
+template <class Net>
+constexpr bool pools_are(int computed, int left) {
+  const auto& g = graph<Net>;
+  int convolutions = 0, pools = 0;
+  for (int i = 0; i < g.nodes.size(); ++i) {
+    pools += g.nodes[i].op == Op::max_pool && runs(g.nodes[i]);
+    if (const int pool = pool_of(g, i); pool >= 0) convolutions += g.nodes[pool].input[0] == i && !runs(g.nodes[pool]);
+  }
+  return convolutions == computed && pools == left;
+}
+static_assert(pools_are<WithNorm>(4, 0) && pools_are<AttentionUNet<Width<4>, Depth<2>>>(2, 0));
+static_assert(pools_are<R2UNet<Width<4>, Depth<1>>>(1, 0));  // of a convolution with a residual
+static_assert(pools_are<UNet<Width<4>, Depth<2>, norm::Instance<>>>(0, 2));
+static_assert(pools_are<SmallTransUNet>(0, 1));  // 3x3, of a normalisation
+static_assert(pools_are<Concat<Sequential<Conv<2>, MaxPool<>>, Sequential<Conv<2>, MaxPool<>>>>(2, 0));
+static_assert(pools_are<Sequential<Conv<2>, Concat<MaxPool<>, MaxPool<>>>>(1, 1));  // one a convolution
+
+// Training keeps its sums and pools.
 static_assert(
     residuals(TrainingProgram<Program<R2UNet<Width<4>, Depth<1>>, Image<1, 8, 8>>, CrossEntropy>::compiled.graph,
               ResidualSum::none) ==

@@ -2,6 +2,7 @@
 // What is fused at inference gives the bits that the same kernels give one by one.
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <vector>
 
 #include "../support/batch.hpp"
@@ -17,7 +18,7 @@ using namespace ulna::testing;
 
 namespace {
 
-/// A fused graph with its sums taken out of the convolutions again.
+/// A fused graph with sums and pools taken out of the convolutions again.
 constexpr Graph<> taken_apart(const Graph<>& from) {
   Graph<> to = from;
   to.nodes.count = 0;
@@ -28,6 +29,7 @@ constexpr Graph<> taken_apart(const Graph<>& from) {
   };
   for (Node n : from.nodes) {
     for (int& x : n.input) x = x < 0 ? -1 : id[x];
+    n.pooled = false;
     if (n.residual == ResidualSum::none) {
       id.push_back(append(n));
       continue;
@@ -50,7 +52,7 @@ constexpr Graph<> taken_apart(const Graph<>& from) {
   return to;
 }
 
-/// The inference of P without fused sums.
+/// The inference of P without fused sums and pools.
 template <class P>
 class Unfused {
   static constexpr detail::Draft draft = [] {
@@ -80,7 +82,8 @@ std::vector<float> logits(const ImagesView& images, const auto& model) {
 
 template <class P, class... Backends>
 void check_bits() {
-  static_assert(Unfused<P>::compiled.graph.nodes.size() > P::inference.graph.nodes.size());
+  constexpr auto ran = [](const auto& graph) { return std::count_if(graph.nodes.begin(), graph.nodes.end(), runs); };
+  static_assert(ran(Unfused<P>::compiled.graph) > ran(P::inference.graph));
   Model<P> model{Seed{3}};
   const RandomBatch batch = random_batch<P>(3);
   const auto same = [&]<class B>() {
@@ -100,6 +103,12 @@ TEST_CASE("residuals of an R2U-Net") {
 
 TEST_CASE("residuals of an attention U-Net, on channels that fill no vector") {
   check_bits<Program<AttentionUNet<Width<10>, Depth<2>, activation::LeakyReLU<>>, Image<1, 12, 20>>, Fast>();
+}
+
+TEST_CASE("pools of U-Nets: widths that fill vectors and not, extents that fill tiles and not") {
+  check_bits<Program<UNet<Width<16>, Depth<2>>, Image<1, 28, 52>>, Fast, Direct, cpu::Eigen<float>>();
+  check_bits<Program<UNet<Width<5>, Depth<3>, norm::None>, Image<2, 24, 40>>, Fast>();
+  check_bits<Program<UNet<Width<17>, Depth<2>, odd::Pad>, Image<1, 37, 29>>, Fast, Direct>();
 }
 
 TEST_CASE("residuals of a transformer") {

@@ -40,6 +40,7 @@ struct Call {
   std::span<std::byte> scratch{};  ///< at least the bytes that the backend asked for this node, 64-byte aligned
   Seed seed{};                     ///< of the run: dropout
   std::uint64_t step = 0;          ///< of the run: dropout
+  const Call* pool = nullptr;      ///< of a convolution: the 2x2 max pool of its output, which its kernel computes too
 };
 
 template <class T>

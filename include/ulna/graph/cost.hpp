@@ -41,7 +41,8 @@ constexpr double roofline_seconds(const Cost& cost, const Machine& machine) {
 }
 
 /// Node `id` of a compiled graph for a batch. Every input is read once and every output written once, however often a
-/// kernel goes over them; values are not expected to be in a cache. Values that are views already cost nothing.
+/// kernel goes over them; values are not expected to be in a cache. Values that are views already cost nothing, nor
+/// does what another node computes: that node writes it.
 constexpr Cost cost_of(const auto& compiled, int id, int batch, ElementBytes bytes = {}) {
   const auto& graph = compiled.graph;
   const Node& n = graph.nodes[id];
@@ -55,9 +56,11 @@ constexpr Cost cost_of(const auto& compiled, int id, int batch, ElementBytes byt
     return part.storage == whole.storage && part.offset == whole.offset && part.pixel_stride == whole.pixel_stride &&
            part.channel_offset == whole.channel_offset + first_channel;
   };
+  if (n.op == Op::max_pool && n.pooled) return {};
   Cost cost{.macs = batch * with_rule(n.op, [&](auto rule) { return decltype(rule)::macs(graph, n); })};
   cost.bytes_written = n.op == Op::concat ? 0 : size(id);
   if (n.accumulate) cost.bytes_read += size(id);
+  if (const int pool = pool_of(graph, id); pool >= 0) cost.bytes_written += size(pool);
   int first_channel = 0;
   for (int k = 0; k < n.inputs(); ++k) {
     const int x = n.input[static_cast<std::size_t>(k)];

@@ -6,7 +6,8 @@
 //                              needs its input)
 //   convolution -> add         becomes a convolution that adds the other operand as it writes, at inference: training
 //                              reads the gradient of its activation off its own output
-// each when the value in between has no other reader.
+//   convolution -> max_pool    2x2, stride 2: the convolution fills both maps, at inference; both nodes stay
+// each but the last when the value in between has no other reader.
 #pragma once
 
 #include "ulna/graph/graph.hpp"
@@ -86,6 +87,10 @@ class Fuser {
     }
     for (int& x : node.input) x = renumber(x);
     if (const int sum = place_residual(node, from_.nodes[id].input); sum >= 0) return sum;
+    if (node.op == Op::max_pool && node.window == window2d(2, 2) && from_.loss < 0) {
+      Node& p = to_.nodes[node.input[0]];
+      if (p.op == Op::convolution && !p.pooled) p.pooled = node.pooled = true;
+    }
     return append(node);
   }
 
@@ -124,15 +129,17 @@ class Fuser {
                      .scope = node.scope};
     folded_weight.per_sample = folded_bias.per_sample = false;
     folded_weight.once = folded_bias.once = true;
-    node.input = {renumber(node.input[0]), folded_once(folded_weight), folded_once(folded_bias), -1, -1, -1};
+    node.input = {renumber(node.input[0]), appended_once(folded_weight), appended_once(folded_bias), -1, -1, -1};
     return append(node);
   }
 
   /// A weight that is applied several times with the same norm (recurrent convolutions) is folded once.
-  constexpr int folded_once(const Node& folded) {
-    for (int i = 0; i < to_.nodes.size(); ++i)
-      if (to_.nodes[i].op == folded.op && to_.nodes[i].input == folded.input) return i;
-    return append(folded);
+  constexpr int appended_once(const Node& node) {
+    for (int i = 0; i < to_.nodes.size(); ++i) {
+      const Node& other = to_.nodes[i];
+      if (other.op == node.op && other.input == node.input && other.norm == node.norm) return i;
+    }
+    return append(node);
   }
 
   const Graph<>& from_;

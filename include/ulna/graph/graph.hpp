@@ -102,6 +102,14 @@ constexpr auto shrink(const auto& from) {
   return to;
 }
 
+/// The max pool that node `id` computes beside its own output; -1: none.
+constexpr int pool_of(const auto& graph, int id) {
+  if (graph.nodes[id].op != Op::convolution || !graph.nodes[id].pooled) return -1;
+  int pool = id + 1;
+  while (graph.nodes[pool].op != Op::max_pool || !graph.nodes[pool].pooled || graph.nodes[pool].input[0] != id) ++pool;
+  return pool;
+}
+
 /// As is_activation(node); labels and pixel weights, leaves like the image, are no activations.
 constexpr bool is_activation(const auto& graph, int id) {
   return id != graph.labels && id != graph.pixel_weights && is_activation(graph.nodes[id]);

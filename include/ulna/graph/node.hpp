@@ -141,6 +141,7 @@ struct Node {
   Activation activation = Activation::none;  ///< applied to the output in the same pass
   ResidualSum residual = ResidualSum::none;  ///< of a convolution: how input 3 is added
   float slope = 0.01f;                       ///< of leaky ReLU, for x < 0
+  bool pooled = false;                       ///< a convolution computes a max pool of its output too; both say so
   float rate = 0.0f;                         ///< dropout probability; weight of a loss; factor of scale
   float rate2 = 0.0f;                        ///< weight of the second term of weighted_sum
   int begin = 0;                             ///< first channel of a slice; dropout's stream number
@@ -165,6 +166,9 @@ constexpr bool is_leaf(Op op) { return op == Op::input || op == Op::parameter; }
 
 /// Whether an op is computed. Leaves are filled by others, slices are views.
 constexpr bool has_kernel(Op op) { return !is_leaf(op) && op != Op::slice; }
+
+/// Whether a node is computed on its own: it has a kernel, and no convolution computes it beside its own output.
+constexpr bool runs(const Node& n) { return has_kernel(n.op) && !(n.op == Op::max_pool && n.pooled); }
 
 /// Whether a node's output is an image of activations, or a gradient of one. Everything else (parameters, what is
 /// computed from them, statistics, losses) is small, or does not grow with the batch.

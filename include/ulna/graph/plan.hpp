@@ -301,20 +301,20 @@ class Planner {
       next_dying.push_back(-1);
     }
     FreeList free;
+    const auto write = [&](int id, int writer) {
+      const int r = root(id);
+      if (!in_arena(id) || begin_[r] >= 0) return;
+      begin_[r] = writer;
+      const std::int64_t offset = free.take(size_of(r));
+      plan_.places[r].offset = offset;
+      if (offset + size_of(r) > plan_.arena) plan_.arena = offset + size_of(r);
+      if (end_[r] == n_) return;
+      next_dying[r] = first_dying[end_[r]];
+      first_dying[end_[r]] = r;
+    };
     for (int i = 0; i < n_; ++i) {
-      if (in_arena(i)) {
-        const int r = root(i);
-        if (begin_[r] < 0) {
-          begin_[r] = i;
-          const std::int64_t offset = free.take(size_of(r));
-          plan_.places[r].offset = offset;
-          if (offset + size_of(r) > plan_.arena) plan_.arena = offset + size_of(r);
-          if (end_[r] < n_) {
-            next_dying[r] = first_dying[end_[r]];
-            first_dying[end_[r]] = r;
-          }
-        }
-      }
+      write(i, i);
+      if (const int pool = pool_of(g_, i); pool >= 0) write(pool, i);
       for (int r = first_dying[i]; r >= 0; r = next_dying[r]) {
         const std::int64_t offset = plan_.places[r].offset;
         free.give_back(offset, offset + size_of(r));

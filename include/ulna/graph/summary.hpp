@@ -51,6 +51,7 @@ inline std::string describe(const Node& n) {
   if (n.residual == ResidualSum::before_activation) text += " + residual";
   if (n.op != Op::activation && n.activation != Activation::none) text += std::string(" + ") + name_of(n.activation);
   if (n.residual == ResidualSum::after_activation) text += " + residual";
+  if (n.pooled) text += n.op == Op::max_pool ? " (by the convolution)" : " + max_pool";
   return n.repeat == Repeat::again ? text + " (again)" : text;
 }
 

@@ -5,7 +5,8 @@
 // by the input dx = transposed convolution of dy with the same window and the weight's channel axes swapped
 // by the weight dw[t][c][k] = sum over samples, p of x[p stride + t dilation - pad][c] dy[p][k]
 //
-// At inference a further input may be added to y in the same pass, before or after the activation (ResidualSum).
+// At inference a further input may be added to y in the same pass, before or after the activation (ResidualSum), and
+// the maxima of y's 2x2 windows may be written too (Call::pool).
 //
 // With swap_channels the weight is stored [t][k][c] (a transposed convolution's, of which this is the input gradient).
 #pragma once

@@ -116,6 +116,8 @@ class Binding {
       for (std::size_t k = 0; k < max_inputs; ++k)
         call.input[k] = n.input[k] >= 0 ? tensor(n.input[k]) : Tensor<Element>{};
       call.scratch = memory.scratch;
+      const int pool = pool_of(C.graph, i);
+      call.pool = pool < 0 ? nullptr : &calls_[static_cast<std::size_t>(pool)];
     }
   }
 
@@ -125,7 +127,7 @@ class Binding {
   /// Calls `run(kernel, call)` for the nodes that are evaluated when parameters change, or for all others, in order.
   void for_each_node(bool once, auto&& run) const {
     for (int i = 0; i < C.graph.nodes.size(); ++i)
-      if (has_kernel(C.graph.nodes[i].op) && C.graph.nodes[i].once == once)
+      if (runs(C.graph.nodes[i]) && C.graph.nodes[i].once == once)
         run(kernels[static_cast<std::size_t>(i)], calls_[static_cast<std::size_t>(i)]);
   }
 

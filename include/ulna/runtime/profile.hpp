@@ -123,7 +123,7 @@ Profile profile_of(ProfileTimes& times, int batch, const Machine& machine) {
                                static_cast<int>(sizeof(ulna::MasterOf<B>))};
   for (int i = 0; i < C.graph.nodes.size(); ++i) {
     const Node& n = C.graph.nodes[i];
-    if (!has_kernel(n.op) || n.once) continue;
+    if (!runs(n) || n.once) continue;
     ProfileRow row{.node = i, .path = path_of(C.graph, n.scope), .op = describe(n), .shape = n.shape};
     row.cost = cost_of(C, i, batch, bytes);
     row.roofline_seconds = roofline_seconds(row.cost, machine);

@@ -81,6 +81,7 @@ struct ConvolutionCase {
   int band = 0;               ///< tiles at a time; 0: as the plan says
   ResidualSum residual = ResidualSum::none;
   bool in_place = false;  ///< the output takes over the residual's memory
+  bool pooled = false;    ///< with a 2x2 max pool of the output
 
   std::string text() const {
     const auto of = [](const Extent& e) {
@@ -92,7 +93,7 @@ struct ConvolutionCase {
            std::to_string(out) + " small " + of(small) + " large " + of(large) + " swapped " + std::to_string(swapped) +
            " activation " + std::to_string(static_cast<int>(activation)) + " around " + std::to_string(before) + " " +
            std::to_string(after) + " residual " + std::to_string(static_cast<int>(residual)) +
-           (in_place ? " in place" : "");
+           (in_place ? " in place" : "") + (pooled ? " pooled" : "");
   }
 };
 
@@ -112,6 +113,25 @@ struct CaseResult {
   std::vector<double> found, expected;
   std::vector<double> added;  ///< the residual, or nothing
 };
+
+/// The largest of each 2x2 window of x, for the pixels of y.
+template <class T>
+std::vector<double> pooled_values(const Tensor<T>& x, const Tensor<T>& y) {
+  std::vector<double> all;
+  for (int n = 0; n < y.batch; ++n)
+    for (int p = 0; p < y.pixels(); ++p)
+      for (int c = 0; c < y.shape.channels; ++c) {
+        const Extent at = eigen::position_of(p, y.shape.extent());
+        double largest = -1e30;
+        for (int tap = 0; tap < 4; ++tap) {
+          const Extent q{at.depth, 2 * at.height + tap / 2, 2 * at.width + tap % 2};
+          const T v = x.pixel(n, eigen::index_of(q, x.shape.extent()))[c];
+          largest = std::max(largest, static_cast<double>(static_cast<float>(v)));
+        }
+        all.push_back(largest);
+      }
+  return all;
+}
 
 /// The case on blocks that are emulated, and in double. Draw: the value of an operand.
 template <Arithmetic A, class Draw>
@@ -171,6 +191,19 @@ CaseResult run_case(const ConvolutionCase& c, Timing timing, const Draw& draw, H
     if (c.in_place) call.output = residual.view();
   }
   SlicedTensor<T>& written = c.in_place ? residual : y;
+  Node pool_node{.op = Op::max_pool};
+  pool_node.window = window2d(2, 2);
+  SlicedTensor<T> pooled;
+  Call<T> pool;
+  if (c.pooled) {
+    pooled = SlicedTensor<T>(shape_of(c.out, window_output(c.small, pool_node.window)), c.batch, c.after, c.before);
+    pool_node.shape = pooled.view().shape;
+    pool.node = &pool_node;
+    pool.batch = c.batch;
+    pool.input[0] = call.output;
+    pool.output = pooled.view();
+    call.pool = &pool;
+  }
   std::size_t bytes =
       gradient ? convolution_weight_gradient_scratch_bytes<A>(call) : convolution_scratch_bytes<A>(call);
   if constexpr (A == Arithmetic::exact)
@@ -223,6 +256,10 @@ CaseResult run_case(const ConvolutionCase& c, Timing timing, const Draw& draw, H
   SlicedTensor<double>& to = gradient ? rw : ry;
   const Tensor<double> v = to.view();
   result.expected.assign(v.data, v.data + v.batch * v.shape.size());
+  if (c.pooled) {
+    CHECK(pooled.values() == pooled_values(written.view(), pool.output));
+    CHECK(pooled.surroundings_kept());
+  }
   CHECK((gradient ? w.surroundings_kept() : written.surroundings_kept()));
   return result;
 }
@@ -294,6 +331,7 @@ inline ConvolutionCase random_case(Random& r, Op op, int vector) {
     c.residual = r.chance(0.5f) ? ResidualSum::before_activation : ResidualSum::after_activation;
     c.in_place = r.chance(0.5f);
   }
+  c.pooled = op == Op::convolution && c.small.height > 1 && c.small.width > 1 && r.chance(0.4f);
   return c;
 }
 

@@ -147,6 +147,51 @@ TEST_CASE("cuda convolution, boxes: padding, slices, batches, splits and phases"
   }
 }
 
+TEST_CASE("cuda convolution, boxes: max pools of the output, residuals, in place") {
+  const auto check = []<Arithmetic A>() {
+    ConvolutionCase cases[] = {image(64, 64, 16, 16), image(64, 72, 16, 15),
+                               image(64, 40, 15, 16, window2d(3, 1, 2, 2)), image(256, 64, 8, 16)};
+    cases[0].activation = Activation::relu;
+    cases[1].batch = 3;
+    cases[1].before = 8;
+    cases[1].after = 16;
+    cases[2].biased = true;
+    cases[2].activation = Activation::leaky_relu;
+    for (ConvolutionCase& c : cases) {  // the last one's sums are split
+      c.pooled = true;
+      check_in_boxes<A>(c, {});
+      for (const ResidualSum order : {ResidualSum::before_activation, ResidualSum::after_activation}) {
+        c.residual = order;
+        c.in_place = !c.in_place;
+        check_in_boxes<A>(c, {.late_copies = c.in_place});
+        c.pooled = false;
+        check_in_boxes<A>(c, {});
+        c.pooled = true;
+      }
+    }
+  };
+  check.operator()<Arithmetic::bf16>();
+  check.operator()<Arithmetic::tf32>();
+}
+
+TEST_CASE("cuda boxes are made of whole windows of 2x2 pixels, or of none") {
+  for (const int width : {2, 16, 64, 512})
+    for (const int height : {2, 6, 64, 512}) {
+      const BoxTiling t = BoxTiling::of(128, width, height, 2);
+      if (!t.holds_windows()) continue;
+      std::set<int> rows;
+      for (int i = 0; i < 32; ++i)
+        for (const int row : {0, 1, t.width(), t.width() + 1}) {
+          const auto at = t.pixel(t.row_of(t.window(i)) + row);
+          const auto first = t.window(i);
+          CHECK((at.x == first.x + row % t.width() && at.y == first.y + row / t.width() && at.n == first.n));
+          rows.insert(t.row_of(at));
+        }
+      CHECK(rows.size() == 128);
+    }
+  CHECK(BoxTiling::of(128, 512, 512, 1).holds_windows());
+}
+
 TEST_CASE("cuda convolution, boxes: adjoints of stride 1, and tiles of 128 and 256 columns") {
   ConvolutionCase adjoint = image(64, 64, 8, 16);
   adjoint.op = Op::transposed_convolution;

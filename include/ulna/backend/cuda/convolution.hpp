@@ -17,6 +17,7 @@
 #include "ulna/backend/cuda/convolution_box.hpp"
 #include "ulna/backend/cuda/convolution_plan.hpp"
 #include "ulna/backend/cuda/convolution_program.hpp"
+#include "ulna/backend/cuda/pool.hpp"
 #include "ulna/backend/workspace.hpp"
 
 namespace ulna::cuda {
@@ -212,9 +213,17 @@ struct ConvolutionBuffers {
   /// Whether a pass after the product adds up the splits, or applies the activation.
   bool finishes() const { return plan.splits > 1 || slow_activation; }
 
+  /// Whether the product pools its outputs on their way to memory. Otherwise that is a pass of its own.
+  template <class T>
+  bool pools(const Call<T>& call) const {
+    return call.pool != nullptr && tiling.boxes() > 0 && tiling.holds_windows() && !finishes() &&
+           call.node->residual == ResidualSum::none;
+  }
+
   template <class T>
   ConvolutionTarget<T> target(const Call<T>& call) const {
     const Tensor<T>& residual = call.input[residual_input];
+    const Tensor<T> pooled = pools(call) ? call.pool->output : Tensor<T>{};
     return {call.output,
             detail::in_chunks(call.output),
             held_as<float>(call.input[2]).data,
@@ -222,7 +231,9 @@ struct ConvolutionBuffers {
             finishes() ? partial : nullptr,
             partial_pitch,
             {residual.data, residual.pixel_stride, detail::in_chunks(residual)},
-            call.node->residual == ResidualSum::before_activation};
+            call.node->residual == ResidualSum::before_activation,
+            pooled,
+            detail::in_chunks(pooled)};
   }
 
   WindowGeometry window;
@@ -342,11 +353,12 @@ void convolution(const Execution& on, const Call<T>& call) {
     if constexpr (kind < TileKind::warpgroup_large || A == Arithmetic::bf16)
       detail::run_convolution<A, kind>(on, call, b, weight);
   });
-  if (!b.finishes()) return;
-  on.each("finish_convolution", rows_of(call.output) * call.output.shape.channels,
-          bodies::FinishConvolution<T>{b.partial, b.partial_pitch, b.plan.splits, b.split_size,
-                                       held_as<float>(call.input[2]).data, ActivationOf(*call.node),
-                                       call.node->residual, call.input[residual_input], call.output});
+  if (b.finishes())
+    on.each("finish_convolution", rows_of(call.output) * call.output.shape.channels,
+            bodies::FinishConvolution<T>{b.partial, b.partial_pitch, b.plan.splits, b.split_size,
+                                         held_as<float>(call.input[2]).data, ActivationOf(*call.node),
+                                         call.node->residual, call.input[residual_input], call.output});
+  if (call.pool != nullptr && !b.pools(call)) max_pool(on, *call.pool);
 }
 
 /// Bytes of a weight that pack_weight() packs when parameters change; 0: products read it as it lies. `aligned`: it

@@ -57,6 +57,15 @@ struct BoxTiling {
     const int layer = line / down;
     return {(box - line * across) << width_bits, (line - layer * down) << height_bits, layer << sample_bits};
   }
+  /// Whether boxes are made of whole 2x2 windows.
+  constexpr bool holds_windows() const { return width_bits > 0 && height_bits > 0; }
+  /// The first pixel of a window of a box, from where the box begins.
+  constexpr Place window(int i) const {
+    const int line = i >> (width_bits - 1);
+    return {2 * (i & (width() / 2 - 1)), 2 * (line & (height() / 2 - 1)), line >> (height_bits - 1)};
+  }
+  /// Number of a pixel in its box: the inverse of pixel().
+  constexpr int row_of(const Place& p) const { return (((p.n << height_bits) + p.y) << width_bits) + p.x; }
   /// A pixel of a box, x fastest, from where it begins.
   constexpr Place pixel(int row) const {
     return {row & (width() - 1), row >> width_bits & (height() - 1), row >> (width_bits + height_bits)};
@@ -248,8 +257,25 @@ struct BoxConvolutionProgram {
         if (q.x >= w.x.count || q.y >= w.y.count || q.n >= batch) return -1;
         return q.n * to.output.pixels() + output_index(to.output.shape, w, q);
       });
+      if (to.pooled.data != nullptr) store_windows(block, first, first_column);
     };
     block.roles(produce, consume);
+  }
+
+ private:
+  template <class Block>
+  ULNA_HOST_DEVICE void store_windows(Block& block, const BoxTiling::Place& first, int first_column) const {
+    const Tensor<Out>& pooled = to.pooled;
+    const StoreTarget<Out> target{pooled.data,     first_column, pooled.shape.channels,
+                                  to.whole_pooled, {},           pooled.pixel_stride};
+    store_pooled<Tile>(block, target, tiling.width(), [&](int i) -> PooledWindow {
+      const BoxTiling::Place at = tiling.window(i);
+      const int x = (first.x + at.x) / 2;
+      const int y = (first.y + at.y) / 2;
+      const int n = first.n + at.n;
+      if (x >= pooled.shape.width || y >= pooled.shape.height || n >= batch) return {0, -1};
+      return {tiling.row_of(at), (std::int64_t{n} * pooled.shape.height + y) * pooled.shape.width + x};
+    });
   }
 };
 

@@ -145,4 +145,54 @@ ULNA_HOST_DEVICE void store_sums(Block& block, PerThreadSums& sums, const StoreT
   });
 }
 
+/// A 2x2 window of a block's rows: the first of its rows, and where its maximum goes, as offset_of() of store_sums().
+struct PooledWindow {
+  int row;
+  std::int64_t offset;
+};
+
+/// The maxima of 2x2 windows of what store_sums() has put into shared memory: of rows r, r + 1, r + line, r + line + 1.
+/// window_at(i) for i < Tile::rows / 4.
+template <class Tile, class Out, class Block, class WindowAt>
+ULNA_HOST_DEVICE void store_pooled(Block& block, const StoreTarget<Out>& to, int line, const WindowAt& window_at) {
+  constexpr int pitch = Tile::staging_pitch * static_cast<int>(sizeof(Out));
+  constexpr int vector = chunk_bytes / static_cast<int>(sizeof(Out));
+  constexpr int groups = Tile::columns / vector;
+  block.each([&](int thread) {
+    const int column = thread % groups * vector;
+    const int c = to.first_column + column;
+    if (c >= to.columns) return;
+    ULNA_KEEP_LOOP
+    for (int i = thread / groups; i < Tile::rows / 4; i += Tile::threads / groups) {
+      const PooledWindow window = window_at(i);
+      if (window.offset < 0) continue;
+      float largest[vector];
+      ULNA_UNROLL
+      for (int e = 0; e < vector; ++e) largest[e] = -INFINITY;
+      ULNA_UNROLL
+      for (int p = 0; p < 4; ++p) {
+        const int row = window.row + p / 2 * line + p % 2;
+        const auto from =
+            block.template load<Pack<Out, vector>>(thread, row * pitch + column * static_cast<int>(sizeof(Out)));
+        ULNA_UNROLL
+        for (int e = 0; e < vector; ++e) {
+          const auto v = static_cast<float>(from.element[e]);
+          largest[e] = v > largest[e] ? v : largest[e];
+        }
+      }
+      Pack<Out, vector> pooled;
+      ULNA_UNROLL
+      for (int e = 0; e < vector; ++e) pooled.element[e] = static_cast<Out>(largest[e]);
+      Out* const at = to.data + window.offset * to.pitch + c;
+      if (to.whole && c + vector <= to.columns) {
+        *reinterpret_cast<Pack<Out, vector>*>(at) = pooled;
+      } else {
+        ULNA_UNROLL
+        for (int e = 0; e < vector; ++e)
+          if (c + e < to.columns) at[e] = pooled.element[e];
+      }
+    }
+  });
+}
+
 }  // namespace ulna::cuda

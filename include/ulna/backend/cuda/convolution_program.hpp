@@ -27,6 +27,8 @@ struct ConvolutionTarget {
   int partial_pitch;
   AddedRows<Out> residual;
   bool residual_first;  ///< added before the activation
+  Tensor<Out> pooled;   ///< if any, 2x2 maxima of the output; there are no partial sums and no residual then
+  bool whole_pooled;
 
   template <class Tile, class Block, class PerThreadSums>
   ULNA_HOST_DEVICE void add_bias(Block& block, PerThreadSums& sums, int first_column) const {

@@ -84,7 +84,7 @@ void winograd_convolution(const Execution& on, const Call<float>& call, int band
     on.each("winograd_outputs", rows * band.outputs,
             bodies::TransformProducts{b.products, first, band.output_pitch(), rows * band.output_pitch(), b.tiles,
                                       call.input[2].data, ActivationOf(*call.node), call.output, call.node->residual,
-                                      call.input[residual_input]});
+                                      call.input[residual_input], call.pool ? call.pool->output : Tensor<float>{}});
   }
 }
 

@@ -137,6 +137,7 @@ struct TransformProducts {
   Tensor<float> y;
   ResidualSum order = ResidualSum::none;
   Tensor<float> residual{};  ///< y may take over its memory
+  Tensor<float> pooled{};    ///< if any: of 2x2 windows
 
   ULNA_HOST_DEVICE void operator()(std::int64_t index) const {
     const auto [tile, k] = divide(index, y.shape.channels);
@@ -147,6 +148,7 @@ struct TransformProducts {
     float* const to = y.sample(place.n) + k;
     const int channel = k;
     const float added = bias == nullptr ? 0.0f : bias[k];
+    float largest[2][2] = {{-INFINITY, -INFINITY}, {-INFINITY, -INFINITY}};
     detail::transform_square<winograd::OutputLine>(
         [&](int i, int j) { return from[(i * winograd::points + j) * plane]; },
         [&](int i, int j, float sum) {
@@ -157,7 +159,18 @@ struct TransformProducts {
           sum = activation(sum);
           if (order == ResidualSum::after_activation) sum += residual.pixel(place.n, pixel)[channel];
           to[pixel * y.pixel_stride] = sum;
+          if (pooled.data == nullptr) return;
+          float& most = largest[i / 2][j / 2];
+          most = sum > most ? sum : most;
         });
+    if (pooled.data == nullptr) return;
+    ULNA_UNROLL
+    for (int i = 0; i < 2; ++i) ULNA_UNROLL
+    for (int j = 0; j < 2; ++j) {
+      const Extent at{0, y0 / 2 + i, x0 / 2 + j};
+      if (inside(at, pooled.shape.extent()))
+        pooled.pixel(place.n, index_of(at, pooled.shape.extent()))[k] = largest[i][j];
+    }
   }
 };
 

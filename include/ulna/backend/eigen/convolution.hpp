@@ -3,6 +3,7 @@
 // are gathered into a patch (one row an output pixel, one column a tap and channel) and multiplied by the weight.
 #pragma once
 
+#include "ulna/backend/eigen/pool.hpp"
 #include "ulna/backend/eigen/support.hpp"
 
 namespace ulna::eigen {
@@ -127,6 +128,7 @@ void convolution(const Call<T>& call) {
   for (int t = 0; t < window.taps(); ++t) b.taps[t] = t;
   convolve(call, b, Lattice{.count = call.output.shape.extent()}, window.taps(),
            [&](Extent p, int tap) { return under_window(window, p, tap); });
+  if (call.pool != nullptr) max_pool(*call.pool);
 }
 
 /// y[q][k] = act( bias[k] + sum over t, c of x[(q + pad - t dilation) / stride][c] w[t][c][k] ), over the taps that

@@ -11,6 +11,7 @@
 #include "ulna/backend/tbb/convolution_plan.hpp"
 #include "ulna/backend/tbb/epilogue.hpp"
 #include "ulna/backend/tbb/pixel_product.hpp"
+#include "ulna/backend/tbb/pool.hpp"
 #include "ulna/backend/tbb/transpose.hpp"
 
 namespace ulna::tbb_kernels {
@@ -54,6 +55,7 @@ class ConvolutionTask {
         sample = n;
         pack_rows(n, q);
         compute_row(n, q, static_cast<int>(r - rows.begin));
+        if (plan_.pools && last_channels() && q % 2 == 1) pool_rows(n, q / 2);
       }
     }
   }
@@ -157,6 +159,12 @@ class ConvolutionTask {
         for (int i = end; i < plan_.pitch; ++i) plane[i] = 0.0f;
       }
     }
+  }
+
+  /// The two rows of this tile that are there now.
+  void pool_rows(int n, int row) const {
+    const int last = std::min((x0_ + plan_.tile_width) / 2, call_.pool->output.shape.width);
+    max_pool_row<Isa>(*call_.pool, n, row, x0_ / 2, last, k0_, outputs_);
   }
 
   /// Sums of pixels, `step` floats apart.
@@ -288,18 +296,25 @@ class ConvolutionTask {
 template <class Isa>
 void convolution(const Call<float>& call) {
   assert(call.output.shape.depth == 1 && call.input[0].shape.depth == 1 && call.node->window.kernel.depth == 1);
-  if (PixelProductPlan<Isa>::fits(call)) return pixel_product<Isa>(call);
+  if (PixelProductPlan<Isa>::fits(call)) {
+    pixel_product<Isa>(call);
+    if (call.pool) max_pool<Isa>(*call.pool);
+    return;
+  }
   const ConvolutionPlan<Isa> plan(call);
   const int groups = plan.row_groups(thread_count());
   const int blocks = plan.output_blocks();
-  const std::ptrdiff_t rows = std::ptrdiff_t{plan.batch} * plan.rows;
+  const int unit = plan.row_unit();
+  const std::ptrdiff_t units = std::ptrdiff_t{plan.batch} * plan.rows / unit;
   parallel_tasks<Isa>(groups * plan.tiles * blocks, [&](int task) {
     std::byte* scratch = scratch_piece<std::byte>(call.scratch, 0, plan.thread_bytes(), thread_slot());
     detail::ConvolutionTask<Isa> worker(call, plan, scratch);
     const int block = task % blocks;
     const int tile = task / blocks % plan.tiles;
-    worker.run(part_of(rows, groups, task / blocks / plan.tiles), tile, block);
+    const Range part = part_of(units, groups, task / blocks / plan.tiles);
+    worker.run({part.begin * unit, part.end * unit}, tile, block);
   });
+  if (call.pool && !plan.pools) max_pool<Isa>(*call.pool);
 }
 
 template <class Isa>

@@ -72,6 +72,7 @@ struct ConvolutionPlan {
   AxisMap<Isa> y, x;
   int batch, channels, outputs, taps;
   bool residual;      ///< is added to the outputs
+  bool pools;         ///< pairs of rows are pooled as soon as they are there
   int channel_block;  ///< depends on taps and channels alone, as it decides the order of the additions
   int output_block;
   bool lanes_along_x;  ///< few outputs: the vector lanes are pixels, not output channels
@@ -94,6 +95,7 @@ struct ConvolutionPlan {
     taps = w.taps();
     residual = node.residual != ResidualSum::none;
     rows = y.count(0);
+    pools = call.pool != nullptr && rows % 2 == 0;
     plan_blocks();
     plan_tiles();
     plan_scratch();
@@ -108,8 +110,11 @@ struct ConvolutionPlan {
   /// enough to keep theirs.
   bool holds_sums() const { return residual && channel_block < channels; }
   int held_rows() const {
-    return static_cast<int>(std::max<std::ptrdiff_t>(held_floats / (std::ptrdiff_t{tile_width} * output_block), 1));
+    const std::ptrdiff_t fitting = held_floats / (std::ptrdiff_t{tile_width} * output_block);
+    return static_cast<int>(std::max<std::ptrdiff_t>(fitting / row_unit() * row_unit(), row_unit()));
   }
+  /// Tasks take a number of rows that is a multiple of this.
+  int row_unit() const { return pools ? 2 : 1; }
 
   /// Enough row groups to keep the threads busy, each long enough to pay for packing its weights. Any number gives the
   /// same results.
@@ -119,7 +124,7 @@ struct ConvolutionPlan {
     const std::ptrdiff_t wanted = (8 * threads + others - 1) / others;
     const std::ptrdiff_t paying = all_rows * tile_width * y.phases() * x.phases() / 512;
     const std::ptrdiff_t least = holds_sums() ? (all_rows + held_rows() - 1) / held_rows() : 1;
-    return static_cast<int>(std::clamp<std::ptrdiff_t>(std::min(wanted, paying), least, all_rows));
+    return static_cast<int>(std::clamp<std::ptrdiff_t>(std::min(wanted, paying), least, all_rows / row_unit()));
   }
 
  private:
@@ -143,6 +148,10 @@ struct ConvolutionPlan {
     const int most_width = std::max(static_cast<int>(std::min<std::ptrdiff_t>(fitting, 1 << 16)) / 16 * 16, 48);
     tiles = (width + most_width - 1) / most_width;
     tile_width = (width + tiles - 1) / tiles;
+    if (pools) {
+      tile_width += tile_width % 2;
+      tiles = (width + tile_width - 1) / tile_width;
+    }
     using Blocks = RegisterBlocks<Isa>;
     // Four vectors of outputs reuse each pixel most, but need five pixels or more to keep up with the cache.
     vectors = lanes_along_x ? Blocks::widest((tile_width + W - 1) / W)

@@ -11,6 +11,7 @@
 
 #include "ulna/backend/tbb/epilogue.hpp"
 #include "ulna/backend/tbb/pair_convolution_plan.hpp"
+#include "ulna/backend/tbb/pool.hpp"
 #include "ulna/backend/tbb/transpose.hpp"
 
 namespace ulna::tbb_kernels {
@@ -89,11 +90,20 @@ class PairConvolutionTask {
       sample = n;
       if (!plan_.in_place) pack_rows(n, q);
       compute_row(n, q);
+      if (plan_.pools && q % 2 == 1) pool_rows(n, q / 2);
     }
   }
 
  private:
   int phases() const { return plan_.y.phases() * plan_.x.phases(); }
+
+  /// The two rows of this task that are there now.
+  void pool_rows(int n, int row) const {
+    const int last = std::min((x0_ + plan_.tile_width) / 2, call_.pool->output.shape.width);
+    const int k = first_group_ * plan_.width();
+    const int channels = std::min(plan_.groups_of_task * plan_.width(), plan_.outputs - k);
+    max_pool_row<Isa>(*call_.pool, n, row, x0_ / 2, last, k, channels);
+  }
 
   /// The taps of each phase, phase after phase, each phase in the order of the weight. Packed weights keep the weight's
   /// order of taps.
@@ -244,12 +254,15 @@ void pair_convolution(const Call<bf16>& call) {
   });
   const int row_groups = plan.row_groups(thread_count());
   const int blocks = plan.blocks();
-  const std::ptrdiff_t rows = std::ptrdiff_t{plan.batch} * plan.rows;
+  const int unit = plan.row_unit();
+  const std::ptrdiff_t units = std::ptrdiff_t{plan.batch} * plan.rows / unit;
   parallel_tasks<Isa>(row_groups * plan.tiles * blocks, [&](int task) {
     std::byte* scratch = scratch_piece<std::byte>(call.scratch, plan.weight_bytes, plan.thread_bytes(), thread_slot());
     detail::PairConvolutionTask<Isa> worker(call, plan, weights, scratch);
-    worker.run(part_of(rows, row_groups, task / blocks / plan.tiles), task / blocks % plan.tiles, task % blocks);
+    const Range part = part_of(units, row_groups, task / blocks / plan.tiles);
+    worker.run({part.begin * unit, part.end * unit}, task / blocks % plan.tiles, task % blocks);
   });
+  if (call.pool && !plan.pools) max_pool<Isa>(*call.pool);
 }
 
 template <class Isa>

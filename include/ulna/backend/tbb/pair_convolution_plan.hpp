@@ -25,6 +25,7 @@ struct PairConvolutionPlan {
   int batch, channels, outputs, taps;
   int padded;     ///< channels in whole granules of pairs
   int pitch;      ///< from one packed pixel to the next
+  bool pools;     ///< pairs of rows are pooled as soon as they are there
   bool in_place;  ///< the input is read where it lies
   int vectors;    ///< of outputs in a register block
   int groups_of_task;
@@ -55,6 +56,7 @@ struct PairConvolutionPlan {
         uniform(call.input[0]) && uniform(call.output) && uniform(call.input[residual_input]))
       join_rows();
     rows = y.count(0);
+    pools = call.pool != nullptr && rows % 2 == 0;
     plan_groups();
     plan_tiles();
     plan_scratch();
@@ -65,6 +67,8 @@ struct PairConvolutionPlan {
   std::ptrdiff_t group_size() const { return std::ptrdiff_t{taps} * padded * width(); }
   /// Vectors of a group: the last may be narrower.
   int vectors_of(int group) const { return std::min(vectors, (outputs - group * width() + W - 1) / W); }
+  /// Tasks take a number of rows that is a multiple of this.
+  int row_unit() const { return pools ? 2 : 1; }
   int blocks() const { return (groups() + groups_of_task - 1) / groups_of_task; }
   std::ptrdiff_t ring_row() const { return std::ptrdiff_t{positions} * pitch; }
   std::size_t thread_bytes() const { return ring_bytes + table_bytes + sum_bytes; }
@@ -76,7 +80,7 @@ struct PairConvolutionPlan {
     const std::ptrdiff_t others = std::ptrdiff_t{tiles} * blocks();
     const std::ptrdiff_t wanted = (8 * threads + others - 1) / others;
     const std::ptrdiff_t paying = in_place ? all_rows : all_rows / (2 * ring_rows);
-    return static_cast<int>(std::clamp<std::ptrdiff_t>(std::min(wanted, paying), 1, all_rows));
+    return static_cast<int>(std::clamp<std::ptrdiff_t>(std::min(wanted, paying), 1, all_rows / row_unit()));
   }
 
  private:
@@ -112,6 +116,10 @@ struct PairConvolutionPlan {
                  : static_cast<int>(std::clamp<std::ptrdiff_t>(ring_bytes_of_task / pixel_bytes, 32, 1 << 16));
     tiles = (count + most_width - 1) / most_width;
     tile_width = (count + tiles - 1) / tiles;
+    if (pools) {
+      tile_width += tile_width % 2;
+      tiles = (count + tile_width - 1) / tile_width;
+    }
     const int computed = Blocks::pads_rows ? (tile_width + 31) / 32 * 32 : tile_width;
     positions = (computed - 1) * x.step() + x.span();
   }

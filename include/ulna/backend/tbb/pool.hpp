@@ -86,6 +86,25 @@ void max_pool(const Call<T>& call) {
       [](auto value) __attribute__((always_inline)) { return value; });
 }
 
+/// Row `row` of a 2x2 max pool of stride 2, of its columns [first, last) and channels [k, k + channels): for
+/// convolutions, while the rows it reads are in a cache. The bits of max_pool().
+template <class Isa, class T>
+void max_pool_row(const Call<T>& call, int n, int row, int first, int last, int k, int channels) {
+  const Tensor<T>& x = call.input[0];
+  for (int column = first; column < last; ++column) {
+    const T* from = pixel_at(x, n, 2 * row, 2 * column) + k;
+    T* to = call.output.row(n, row) + column * call.output.pixel_stride + k;
+    for_channels<Isa::width>(
+        channels, [&](auto vec, int c) __attribute__((always_inline)) {
+          using V = decltype(vec);
+          V best = V::broadcast(-std::numeric_limits<float>::infinity());
+          for (int i = 0; i < 2; ++i)
+            for (int j = 0; j < 2; ++j) best = max(best, V::load(from + (i * x.shape.width + j) * x.pixel_stride + c));
+          best.store(to + c);
+        });
+  }
+}
+
 /// y[p][c] = (1 / taps) sum over taps inside the image
 template <class Isa, class T = float>
 void average_pool(const Call<T>& call) {

@@ -8,6 +8,7 @@
 
 #include <cassert>
 #include <cstdint>
+#include <limits>
 #include <type_traits>
 
 #include "ulna/backend/tbb/epilogue.hpp"
@@ -212,17 +213,36 @@ class Task {
         for (int i = 0; i < height; ++i)
           for (int j = 0; j < width; ++j) {
             const std::ptrdiff_t at = std::ptrdiff_t{i} * s.width + j;
-            const V v = epilogue.finished(y[i * outputs + j] + b, at, k, valid);
+            V& v = y[i * outputs + j];
+            v = epilogue.finished(v + b, at, k, valid);
             T* pixel = to + at * out.pixel_stride + k;
             if (streams) {
               if constexpr (can_stream) v.store_streaming(pixel);
-            } else if (valid >= W)
-              v.store(pixel);
-            else
-              v.store_partial(pixel, valid);
+            } else {
+              store(v, pixel, valid);
+            }
           }
+        if (call_.pool) pool(y, sample, y0 / 2, x0 / 2, k, valid);
       }
     });
+  }
+
+  /// The 2x2 windows of a finished tile, which begins at an even pixel.
+  void pool(const V (&y)[tile_pixels], int sample, int row, int column, int k, int valid) const {
+    const Tensor<T>& to = call_.pool->output;
+    for (int i = 0; i < 2 && row + i < to.shape.height; ++i)
+      for (int j = 0; j < 2 && column + j < to.shape.width; ++j) {
+        V best = V::broadcast(-std::numeric_limits<float>::infinity());
+        for (int p = 0; p < 4; ++p) best = max(best, y[(2 * i + p / 2) * outputs + 2 * j + p % 2]);
+        store(best, to.row(sample, row + i) + (column + j) * to.pixel_stride + k0_ + k, valid);
+      }
+  }
+
+  static void store(V v, T* to, int valid) {
+    if (valid >= W)
+      v.store(to);
+    else
+      v.store_partial(to, valid);
   }
 
   const Call<T>& call_;

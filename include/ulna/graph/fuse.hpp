@@ -91,7 +91,7 @@ class Fuser {
       Node& p = to_.nodes[node.input[0]];
       if (p.op == Op::convolution && !p.pooled) p.pooled = node.pooled = true;
     }
-    return append(node);
+    return node.op == Op::running_affine ? appended_once(node) : append(node);
   }
 
   /// The convolution that becomes sum `node`, whose operands had the numbers `from`; -1: none does. The other operand

@@ -188,7 +188,7 @@ class Run:
     def settings(self, comparison):
         """Those still to be measured."""
         return [s for s in SETTINGS[self.device, comparison.mode, comparison.precision]
-                if s.partition(":")[0] in self.arguments.peers and s not in comparison.failures]
+                if {s, s.partition(":")[0]} & set(self.arguments.peers) and s not in comparison.failures]
 
     def results_path(self, comparison, setting):
         return f"{self.folder(comparison)}/results_{setting.replace(':', '_')}_{comparison.program}_{comparison.batch}.safetensors"

@@ -32,7 +32,8 @@ def require_device(arguments):
 def parse(command, description):
     parser = argparse.ArgumentParser(prog="benchmarks/run.sh", description=description)
     parser.add_argument("--network", action="append", choices=networks.NETWORKS, help="which (default: all)")
-    parser.add_argument("--peers", default="pytorch,onnxruntime,openvino", help="which, by commas (default: %(default)s)")
+    parser.add_argument("--peers", default="pytorch,onnxruntime,openvino", 
+                        help="which, by commas; or single settings, such as pytorch:channels_last+compile (default: %(default)s)")
     parser.add_argument("--inference", action="store_true", help="not training")
     parser.add_argument("--training", action="store_true", help="not inference")
     parser.add_argument("--precision", help="which, by commas (default: fp32,bf16; on a device tf32,bf16)")
@@ -53,7 +54,7 @@ def parse(command, description):
     arguments.jobs = int(os.environ.get("JOBS", "1"))
     arguments.modes = [m for m in ("inference", "training") if getattr(arguments, m)] or ["inference", "training"]
     arguments.peers = arguments.peers.split(",")
-    if unknown := set(arguments.peers) - set(speed.FRAMEWORKS):
+    if unknown := {peer.partition(":")[0] for peer in arguments.peers} - set(speed.FRAMEWORKS):
         parser.error(f"--peers: there is no {', '.join(sorted(unknown))}; there are {', '.join(speed.FRAMEWORKS)}")
     arguments.precision = (arguments.precision or ("tf32,bf16" if arguments.cuda else "fp32,bf16")).split(",")
     offered = ["fp32", "tf32", "bf16"] if arguments.cuda else ["fp32", "bf16"]

@@ -7,6 +7,7 @@
 
 #include "ulna/graph/graph.hpp"
 #include "ulna/graph/plan.hpp"
+#include "ulna/graph/structure.hpp"
 #include "ulna/op/ops.hpp"
 
 namespace ulna {
@@ -44,6 +45,7 @@ class Freezer {
     to_.image = new_id_[from_.image];
     to_.output = new_id_[from_.output];
     for (const Published& p : from_.published) to_.published.push_back({p.scope, new_id_[p.node]});
+    to_.structure = structure_of(to_);
     return {to_, source_};
   }
 

@@ -76,6 +76,7 @@ struct Graph {
   int output_gradient = -1;          ///< d loss / d logits, kept when the image's gradient was asked for
   std::int64_t parameter_count = 0;  ///< trainable numbers
   std::int64_t state_count = 0;      ///< running statistics
+  std::uint64_t structure = 0;       ///< for weight files (graph/structure.hpp): of an inference
 
   constexpr const Node& node(Value v) const { return nodes[v.id]; }
   constexpr Shape shape(Value v) const { return nodes[v.id].shape; }
@@ -99,6 +100,7 @@ constexpr auto shrink(const auto& from) {
   to.output_gradient = from.output_gradient;
   to.parameter_count = from.parameter_count;
   to.state_count = from.state_count;
+  to.structure = from.structure;
   return to;
 }
 

@@ -9,6 +9,7 @@
 #include "ulna/graph/gradient.hpp"
 #include "ulna/graph/plan.hpp"
 #include "ulna/graph/recompute.hpp"
+#include "ulna/graph/structure.hpp"
 
 namespace ulna {
 
@@ -123,7 +124,9 @@ constexpr auto finished() {
 template <class Net>
 constexpr Draft draft_inference(Shape image) {
   Draft d;
-  d.graph = fuse(lower_network<Net>(image, Mode::inference).graph);
+  const Graph<> lowered = lower_network<Net>(image, Mode::inference).graph;
+  d.graph = fuse(lowered);
+  d.graph.structure = structure_of(lowered);
   d.plan = plan(d.graph);
   return d;
 }

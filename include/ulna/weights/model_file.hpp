@@ -17,35 +17,9 @@
 
 namespace ulna {
 
-/// Of everything that decides which numbers a network has and what they mean: ops, channels, windows, parameter names.
-/// Extents of the image do not change it, so crops and zero borders, which fit maps of different extents to each other,
-/// do not count.
+/// What a weight file says of the network that it is of: its structure and the names of its parameters.
 inline std::uint64_t architecture_hash(const auto& graph) {
-  std::uint64_t hash = hash_bytes({});
-  const auto mix = [&hash](std::int64_t value) { hash = hash_bytes(std::as_bytes(std::span(&value, 1)), hash); };
-  std::vector<int> number;  // of each node, crops and borders having that of what they fit
-  int next = 0;
-  const auto number_of = [&number](int id) { return id < 0 ? id : number[static_cast<std::size_t>(id)]; };
-  for (const Node& n : graph.nodes) {
-    if (n.op == Op::crop || (n.op == Op::pad && n.window.border == Border::zero)) {
-      number.push_back(number_of(n.input[0]));
-      continue;
-    }
-    number.push_back(next++);
-    mix(static_cast<std::int64_t>(n.op));
-    mix(n.shape.channels);
-    mix(static_cast<std::int64_t>(n.activation));
-    if (n.activation == Activation::leaky_relu) mix(std::bit_cast<std::int32_t>(n.slope));
-    mix(n.norm.groups);
-    mix(std::bit_cast<std::int32_t>(n.norm.epsilon));
-    mix(n.align_corners);
-    mix(n.heads);
-    mix(static_cast<std::int64_t>(n.window.border));
-    for (const int x : n.input) mix(number_of(x));
-    for (const Extent& e :
-         {n.window.kernel, n.window.stride, n.window.dilation, n.window.pad_before, n.window.pad_after})
-      mix(e.depth * 1'000'000LL + e.height * 1'000LL + e.width);
-  }
+  std::uint64_t hash = graph.structure;
   for (const Parameter& p : graph.parameters) {
     const std::string name = name_of(graph, p);
     hash = hash_bytes(std::as_bytes(std::span(name)), hash);

@@ -53,7 +53,7 @@ void check(const Profile& profile, const auto& compiled, int batch) {
   double sum = 0.0;
   for (int i = 0; i < compiled.graph.nodes.size(); ++i) {
     const Node& n = compiled.graph.nodes[i];
-    if (!has_kernel(n.op) || n.once) continue;
+    if (!runs(n) || n.once) continue;
     REQUIRE(at < profile.rows.size());
     const ProfileRow& row = profile.rows[at++];
     CHECK(row.node == i);

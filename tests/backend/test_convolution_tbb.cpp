@@ -77,7 +77,7 @@ TEST_CASE("tbb convolution: the shapes of a U-Net") {
         Layer{same3, 160, 72, 8, 8}, Layer{same3, 320, 64, 4, 4}, Layer{same3, 8, 16, 300, 300},
         Layer{window2d(1), 16, 2, 70, 70}, Layer{window2d(1), 64, 1, 33, 33}, Layer{up2, 64, 32, 8, 16},
         Layer{window2d(3), 16, 32, 30, 32}, Layer{window2d(1), 300, 3, 9, 9}, Layer{window2d(7, 2, 3), 3, 64, 16, 32},
-        Layer{window2d(11, 1, 5), 5, 18, 12, 12}}) {
+        Layer{window2d(11, 1, 5), 5, 18, 12, 12}, Layer{window2d(1), 400, 130, 14, 14}}) {
     for (const Op op : {Op::convolution, Op::transposed_convolution})
       check_convolution(make_convolution(r, op, l.window, square(l.small), square(l.large), l.in, l.out, 2));
     check_weight_gradient(make_weight_gradient(r, l.window, square(l.small), square(l.large), l.in, l.out, 2));

@@ -296,8 +296,8 @@ class ConvolutionTask {
 template <class Isa>
 void convolution(const Call<float>& call) {
   assert(call.output.shape.depth == 1 && call.input[0].shape.depth == 1 && call.node->window.kernel.depth == 1);
-  if (PixelProductPlan<Isa>::fits(call)) {
-    pixel_product<Isa>(call);
+  if (PixelProductPlan<Isa, float>::fits(call)) {
+    pixel_product<Isa, float>(call);
     if (call.pool) max_pool<Isa>(*call.pool);
     return;
   }
@@ -319,7 +319,7 @@ void convolution(const Call<float>& call) {
 
 template <class Isa>
 std::size_t convolution_scratch_bytes(const Call<float>& call, int threads) {
-  if (PixelProductPlan<Isa>::fits(call)) return pixel_product_bytes<Isa>(threads);
+  if (PixelProductPlan<Isa, float>::fits(call)) return pixel_product_bytes<Isa, float>(threads);
   return ConvolutionPlan<Isa>(call).thread_bytes() * static_cast<std::size_t>(threads);
 }
 

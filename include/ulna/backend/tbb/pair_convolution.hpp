@@ -11,27 +11,13 @@
 
 #include "ulna/backend/tbb/epilogue.hpp"
 #include "ulna/backend/tbb/pair_convolution_plan.hpp"
+#include "ulna/backend/tbb/pixel_product.hpp"
 #include "ulna/backend/tbb/pool.hpp"
 #include "ulna/backend/tbb/transpose.hpp"
 
 namespace ulna::tbb_kernels {
 
 namespace detail {
-
-/// Rounds rows c and c + 1 of a weight, [channel][output], to pairs, for `valid` outputs; zeros up to `width`. Row c +
-/// 1 may be null: zeros.
-template <class Isa>
-void pack_pair(const float* even, const float* odd, int valid, bf16* to, int width) {
-  using V = FloatVec<Isa>;
-  for (int k = 0; k < width; k += V::width) {
-    const int n = std::min(V::width, valid - k);
-    const auto part = [&](const float* from) __attribute__((always_inline)) {
-      if (from == nullptr || n <= 0) return V::zero();
-      return n == V::width ? V::load(from + k) : V::load_partial(from + k, n);
-    };
-    PairVec<Isa>::join(part(even), part(odd)).store(to + 2 * k);
-  }
-}
 
 /// The weight of one tap as [pair of channels][output of the group][2]. `outputs_first`: the weight is
 /// [output][channel].
@@ -239,6 +225,12 @@ class PairConvolutionTask {
 template <class Isa>
 void pair_convolution(const Call<bf16>& call) {
   assert(call.output.shape.depth == 1 && call.input[0].shape.depth == 1 && call.node->window.kernel.depth == 1);
+  if constexpr (!PairBlocks<Isa>::pads_rows)
+    if (PixelProductPlan<Isa, bf16>::fits(call)) {
+      pixel_product<Isa, bf16>(call);
+      if (call.pool) max_pool<Isa>(*call.pool);
+      return;
+    }
   const PairConvolutionPlan<Isa> plan(call);
   bf16* weights = reinterpret_cast<bf16*>(call.scratch.data());
   const float* weight = held_as<const float>(call.input[1]).data;
@@ -267,6 +259,7 @@ void pair_convolution(const Call<bf16>& call) {
 
 template <class Isa>
 std::size_t pair_convolution_scratch_bytes(const Call<bf16>& call, int threads) {
+  if (PixelProductPlan<Isa, bf16>::fits(call)) return pixel_product_bytes<Isa, bf16>(threads);
   const PairConvolutionPlan<Isa> plan(call);
   return plan.weight_bytes + aligned_bytes(plan.thread_bytes()) * static_cast<std::size_t>(threads);
 }

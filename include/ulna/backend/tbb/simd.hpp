@@ -138,8 +138,9 @@ struct Vec {
 template <class Isa>
 using FloatVec = Vec<float, Isa::width>;
 
-/// Asks for the cache line at p, which is read soon.
+/// Asks for the cache line at p, which is read soon: into the second cache, or into the nearest.
 [[gnu::always_inline]] inline void prefetch(const void* p) { __builtin_prefetch(p, 0, 2); }
+[[gnu::always_inline]] inline void prefetch_near(const void* p) { __builtin_prefetch(p, 0, 3); }
 
 /// Whatever was stored past the caches is visible to those who see what this thread writes next.
 [[gnu::always_inline]] inline void streaming_done() {

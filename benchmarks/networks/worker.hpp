@@ -71,14 +71,14 @@ struct Results {
   }
 };
 
-/// Logits of the batch, from memory of the host to memory of the host. On the CPU by a frozen network that is mapped,
+/// Logits of the batch, from memory of the host to memory of the host. On the CPU by a packed network that is mapped,
 /// as other frameworks run models in a format of their own.
 template <class Network, class B>
 class Inference {
   static constexpr bool frozen = ulna::CpuBackend<B>;
 
  public:
-  using P = typename std::conditional_t<frozen, std::type_identity<ulna::Frozen<typename Network::Program>>,
+  using P = typename std::conditional_t<frozen, std::type_identity<ulna::Packed<typename Network::Program, B>>,
                                         std::type_identity<typename Network::Program>>::type;
   static constexpr int passes = 1;  ///< over the network's multiply-accumulates
 
@@ -92,7 +92,7 @@ class Inference {
   static void convert(const std::string& weights, const std::string& path, B backend) {
     const auto model = ulna::load_model<typename Network::Program>(weights);
     if constexpr (frozen)
-      ulna::save_mappable(ulna::freeze<B>(model, std::move(backend)), path);
+      ulna::save_mappable(ulna::pack<B>(model, std::move(backend)), path);
     else
       ulna::save_weights(model, path);
   }

@@ -16,6 +16,7 @@ namespace ulna {
 ///   Master                           optional: the type of everything else, such as parameters; by default Element
 ///   kernel<op>(node)                 the kernel for a node of that op, chosen in a constant expression
 ///   scratch_bytes<op>(call, threads) working memory that the kernel needs for this call (data pointers not yet set)
+///   packed_weights                   optional: the order of packed weights that its kernels read (WeightOrder)
 ///   Footprint                        optional: what an output's bits depend on (graph/analyse.hpp), for exact tiling
 ///   Tiles                            optional: the backend of exact tiles, made from a B; by default B
 template <class B>
@@ -58,5 +59,12 @@ struct MasterOf<B> {
 /// labels and pixel weights.
 template <class B>
 using MasterOf = typename detail::MasterOf<B>::type;
+
+/// The order of packed weights that a backend's kernels read; rows: none.
+template <class B>
+inline constexpr WeightOrder packed_order = WeightOrder::rows;
+template <class B>
+requires requires { B::packed_weights; }
+inline constexpr WeightOrder packed_order<B> = B::packed_weights;
 
 }  // namespace ulna

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: MIT
 // Freezing: of a graph for inference, what depends on parameters alone (folded weights, say) becomes the parameters.
 // What is left reads nothing else, so nothing has to be evaluated before the first run.
+//
+// Weights of 1x1 convolutions may be packed besides: put in the order in which one backend's kernels read them.
 #pragma once
 
+#include <cstddef>
 #include <string_view>
 
 #include "ulna/graph/graph.hpp"
@@ -23,7 +26,7 @@ namespace detail {
 template <class From>
 class Freezer {
  public:
-  constexpr explicit Freezer(const From& from) : from_(from) {
+  constexpr Freezer(const From& from, WeightOrder order) : from_(from), order_(order) {
     for (int i = 0; i < from.nodes.size(); ++i) {
       read_.push_back(false);
       parameter_.push_back(-1);
@@ -52,10 +55,36 @@ class Freezer {
  private:
   static constexpr bool is_constant(const Node& n) { return n.op == Op::parameter || n.once; }
 
+  /// Whether value `id` is a weight that can be packed: everything that reads it multiplies pixel by pixel.
+  constexpr bool packed(int id) const {
+    const Node& weight = from_.nodes[id];
+    if (order_ == WeightOrder::rows || !is_constant(weight) ||
+        !can_be_packed(weight.shape.width, weight.shape.channels) ||
+        (weight.op == Op::parameter && from_.parameters[weight.parameter].order != WeightOrder::rows))
+      return false;
+    bool multiplies = false;
+    for (const Node& n : from_.nodes)
+      for (int k = 0; k < n.inputs() && !is_constant(n); ++k) {
+        if (n.input[static_cast<std::size_t>(k)] != id) continue;
+        if (k != 1 || !multiplies_pixels(n)) return false;
+        multiplies = true;
+      }
+    for (const Published& p : from_.published) multiplies = multiplies && p.node != id;
+    return multiplies;
+  }
+  constexpr bool multiplies_pixels(const Node& n) const {
+    return n.op == Op::convolution && n.window.taps() == 1 && n.window.stride == Extent{1, 1, 1} &&
+           n.shape.extent() == from_.input(n, 0).shape.extent() && !n.swap_channels;
+  }
+
   constexpr void add_parameters(auto&& take) {
     for (int i = 0; i < from_.nodes.size(); ++i) {
       if (!read_[i] || !is_constant(from_.nodes[i]) || !take(from_.nodes[i].shape.size())) continue;
       Parameter p = described(i);
+      if (packed(i)) {
+        p.order = order_;
+        if (order_ == WeightOrder::pair_blocks) p.in /= 2;
+      }
       home_.push_back(p.scope);
       if (const int others = namesakes(p); others > 0) {
         to_.scopes.push_back({p.scope, "set", others});
@@ -99,6 +128,9 @@ class Freezer {
       if (parameter_[id] < 0) return;  // read by nothing that runs
       node = {.op = Op::parameter, .shape = node.shape, .scope = node.scope, .parameter = parameter_[id]};
       node.per_sample = false;
+      if (order_ == WeightOrder::pair_blocks && packed(id)) node.shape.width /= 2;
+    } else if (node.op == Op::convolution && packed(node.input[1])) {
+      node.weight_order = order_;
     }
     for (int& x : node.input) x = x < 0 ? -1 : new_id_[x];
     new_id_[id] = to_.nodes.size();
@@ -106,6 +138,7 @@ class Freezer {
   }
 
   const From& from_;
+  WeightOrder order_;
   Graph<> to_{};
   FixedVector<int, parameter_capacity> source_{};
   FixedVector<int, parameter_capacity> home_{};  ///< scopes of parameters before namesakes were told apart
@@ -116,7 +149,9 @@ class Freezer {
 
 }  // namespace detail
 
-/// Freezes a graph for inference.
-constexpr FrozenGraph freeze(const auto& graph) { return detail::Freezer{graph}.run(); }
+/// Freezes a graph for inference. `order`: of the weights of 1x1 convolutions whose channels are whole blocks.
+constexpr FrozenGraph freeze(const auto& graph, WeightOrder order = WeightOrder::rows) {
+  return detail::Freezer{graph, order}.run();
+}
 
 }  // namespace ulna

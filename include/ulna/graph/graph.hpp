@@ -45,6 +45,7 @@ struct Parameter {
   std::int64_t offset = 0;    ///< elements into the flat buffer of trainable parameters, or of state
   double taps = 1.0;          ///< of a weight: how many of its taps one output pixel sees, on average
   bool interpolates = false;  ///< of a transposed weight: starts as linear interpolation instead of at random
+  WeightOrder order{};        ///< two channels of pair_blocks count as one
 
   constexpr std::int64_t size() const { return kernel.volume() * in * out; }
 };

@@ -94,6 +94,20 @@ enum class Repeat : std::uint8_t {
   again     ///< in the backward pass
 };
 
+/// How a weight lies in memory. Packed ones, of 1x1 convolutions, are for the kernels of one backend; see
+/// predict/frozen.hpp.
+enum class WeightOrder : std::uint8_t {
+  rows,        ///< [tap][in][out]
+  blocks,      ///< packed: [out / 64][in][64]
+  pair_blocks  ///< packed: [out / 64][in / 2][64][2] of bf16, two in the room of a float
+};
+
+/// Outputs of a block of a packed weight, whatever the width of vectors is.
+inline constexpr int weight_block = 64;
+
+/// Whether a weight of so many channels is whole blocks. (AMX takes 32 channels at a time.)
+constexpr bool can_be_packed(int in, int out) { return in % 32 == 0 && out % weight_block == 0; }
+
 /// A handle to a node's output.
 struct Value {
   int id = -1;
@@ -146,6 +160,7 @@ struct Node {
   float rate2 = 0.0f;                        ///< weight of the second term of weighted_sum
   int begin = 0;                             ///< first channel of a slice; dropout's stream number
   int heads = 0;                             ///< of attention
+  WeightOrder weight_order{};                ///< of the weight of a convolution
   bool align_corners = false;                ///< bilinear: corner pixels map to corner pixels
   Window window{};
   NormAttributes norm{};

@@ -35,6 +35,7 @@ constexpr std::uint64_t structure_of(const auto& graph) {
     mix(std::bit_cast<std::int32_t>(n.norm.epsilon));
     mix(n.align_corners);
     mix(n.heads);
+    if (n.weight_order != WeightOrder::rows) mix(static_cast<std::int64_t>(n.weight_order));
     mix(static_cast<std::int64_t>(n.window.border));
     for (const int x : n.input) mix(number_of(x));
     for (const Extent& e :

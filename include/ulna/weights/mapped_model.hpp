@@ -38,11 +38,15 @@ std::ptrdiff_t place_in_file(const auto& graph, const Parameter& p) {
 template <class T>
 std::ptrdiff_t require_memory_of(const auto& graph, const safetensors::File& file, const std::byte* base) {
   const auto layout = file.metadata().find("layout");
-  if (layout == file.metadata().end() || layout->second != memory_layout)
+  if (layout == file.metadata().end() || !layout->second.starts_with(memory_layout))
     throw WeightsError(file.name() + ": its layout is " +
                        (layout == file.metadata().end() ? "not stated" : json::quoted(layout->second)) +
                        "; only files of save_mappable, \"" + memory_layout +
                        "\", can be mapped; load others with load_model");
+  if (const std::string own = memory_layout_of(graph); layout->second != own)
+    throw WeightsError(file.name() + ": its layout is " + json::quoted(layout->second) + ", and this program maps " +
+                       json::quoted(own) +
+                       "; freeze or pack the model anew for the backend that runs it (predict/frozen.hpp)");
   TensorShapes shapes;
   for (const Parameter& p : graph.parameters) shapes[name_of(graph, p)] = memory_shape(p);
   require_tensors(file, shapes, [](const std::string&) { return false; });
@@ -68,7 +72,7 @@ std::ptrdiff_t require_memory_of(const auto& graph, const safetensors::File& fil
 /// Writes a file for map_model: whole or not at all. Throws FileError.
 template <class P, class T>
 void save_mappable(const Model<P, T>& model, const std::filesystem::path& path, safetensors::Metadata metadata = {}) {
-  metadata["layout"] = detail::memory_layout;
+  metadata["layout"] = detail::memory_layout_of(model.graph());
   metadata["architecture"] = detail::hexadecimal(architecture_hash(model.graph()));
   safetensors::Writer writer{std::move(metadata)};
   for (const bool trainable : {true, false})

@@ -118,12 +118,21 @@ inline void require_tensors(const safetensors::File& file, const TensorShapes& n
   throw WeightsError(text);
 }
 
-/// What the metadata of files in memory order say under "layout" (weights/mapped_model.hpp); others say nothing.
+/// What the metadata of files in memory order say under "layout" (weights/mapped_model.hpp); others say nothing. Files
+/// of packed weights say more.
 inline constexpr const char* memory_layout = "ulna memory order 1";
+inline std::string memory_layout_of(const auto& graph) {
+  const std::string layout = memory_layout;
+  for (const Parameter& p : graph.parameters) {
+    if (p.order == WeightOrder::blocks) return layout + ", packed for float";
+    if (p.order == WeightOrder::pair_blocks) return layout + ", packed for bf16";
+  }
+  return layout;
+}
 
 inline void require_file_order(const safetensors::File& file) {
   if (const auto layout = file.metadata().find("layout");
-      layout != file.metadata().end() && layout->second == memory_layout)
+      layout != file.metadata().end() && layout->second.starts_with(memory_layout))
     throw WeightsError(file.name() + ": its numbers are in memory order, for map_model; load_weights and load_model " +
                        "take the files of save_weights");
 }

@@ -188,8 +188,8 @@ class PairConvolutionTask {
       const int k0 = group * plan_.width();
       const int outputs = std::min(width, plan_.outputs - k0);
       const Epilogue<Isa, bf16> epilogue(call_, n, first, k0);
-      p.b = weights_ + group * plan_.group_size();
-      p.b_step = 2 * width;
+      p.b = weights_ + plan_.group_place(group);
+      p.b_step = plan_.pair_step(group);
       for (int t = 0; t < p.outer; ++t)
         weight_offset_[t] = std::ptrdiff_t{taps_[first_tap + t].weight} * plan_.padded * width;
       p.sum = sums_;
@@ -220,6 +220,29 @@ class PairConvolutionTask {
 
 }  // namespace detail
 
+namespace detail {
+
+/// The weights of a call as its plan has them: rounded and packed into scratch, unless the model holds them so.
+template <class Isa>
+const bf16* pair_weights(const Call<bf16>& call, const PairConvolutionPlan<Isa>& plan) {
+  if (plan.packed) return call.input[1].data;
+  const float* weight = held_as<const float>(call.input[1]).data;
+  bf16* const weights = reinterpret_cast<bf16*>(call.scratch.data());
+  parallel_tasks<Isa>(plan.groups() * plan.taps, [&](int task) {
+    const int group = task / plan.taps;
+    const int tap = task % plan.taps;
+    const int first = group * plan.width();
+    const int width = plan.vectors_of(group) * Isa::width;
+    pack_pair_tap<Isa>(weight + std::ptrdiff_t{tap} * plan.channels * plan.outputs, call.node->swap_channels,
+                       plan.channels, plan.outputs, first, std::min(width, plan.outputs - first),
+                       weights + plan.group_place(group) + std::ptrdiff_t{tap} * plan.padded * width, width,
+                       plan.padded);
+  });
+  return weights;
+}
+
+}  // namespace detail
+
 /// Op::convolution and Op::transposed_convolution of bf16, both storage orders of the weight (swap_channels). Weight
 /// and bias are floats.
 template <class Isa>
@@ -232,18 +255,7 @@ void pair_convolution(const Call<bf16>& call) {
       return;
     }
   const PairConvolutionPlan<Isa> plan(call);
-  bf16* weights = reinterpret_cast<bf16*>(call.scratch.data());
-  const float* weight = held_as<const float>(call.input[1]).data;
-  parallel_tasks<Isa>(plan.groups() * plan.taps, [&](int task) {
-    const int group = task / plan.taps;
-    const int tap = task % plan.taps;
-    const int first = group * plan.width();
-    const int width = plan.vectors_of(group) * Isa::width;
-    detail::pack_pair_tap<Isa>(weight + std::ptrdiff_t{tap} * plan.channels * plan.outputs, call.node->swap_channels,
-                               plan.channels, plan.outputs, first, std::min(width, plan.outputs - first),
-                               weights + group * plan.group_size() + std::ptrdiff_t{tap} * plan.padded * width, width,
-                               plan.padded);
-  });
+  const bf16* weights = detail::pair_weights<Isa>(call, plan);
   const int row_groups = plan.row_groups(thread_count());
   const int blocks = plan.blocks();
   const int unit = plan.row_unit();

@@ -26,6 +26,7 @@ struct PairConvolutionPlan {
   int padded;     ///< channels in whole granules of pairs
   int pitch;      ///< from one packed pixel to the next
   bool pools;     ///< pairs of rows are pooled as soon as they are there
+  bool packed;    ///< the weights lie as a frozen model has packed them
   bool in_place;  ///< the input is read where it lies
   int vectors;    ///< of outputs in a register block
   int groups_of_task;
@@ -45,6 +46,7 @@ struct PairConvolutionPlan {
     channels = in.channels;
     outputs = out.channels;
     taps = w.taps();
+    packed = node.weight_order == WeightOrder::pair_blocks;
     constexpr int granule = 2 * Blocks::granule;
     padded = (channels + granule - 1) / granule * granule;
     // Pixels a multiple of 2 KB apart would compete for the same lines of the nearest cache.
@@ -65,6 +67,13 @@ struct PairConvolutionPlan {
   int width() const { return vectors * W; }  ///< outputs of a group
   int groups() const { return (outputs + width() - 1) / width(); }
   std::ptrdiff_t group_size() const { return std::ptrdiff_t{taps} * padded * width(); }
+  /// Where the weights of a group begin, and the distance from one pair of channels to the next.
+  std::ptrdiff_t group_place(int group) const {
+    if (!packed) return group * group_size();
+    const int k = group * width();
+    return std::ptrdiff_t{padded} * (k / weight_block * weight_block) + 2 * (k % weight_block);
+  }
+  std::ptrdiff_t pair_step(int group) const { return packed ? 2 * weight_block : 2 * vectors_of(group) * W; }
   /// Vectors of a group: the last may be narrower.
   int vectors_of(int group) const { return std::min(vectors, (outputs - group * width() + W - 1) / W); }
   /// Tasks take a number of rows that is a multiple of this.
@@ -128,7 +137,7 @@ struct PairConvolutionPlan {
     const auto bytes = [](std::ptrdiff_t n, std::size_t each) {
       return aligned_bytes(static_cast<std::size_t>(n) * each);
     };
-    weight_bytes = bytes(groups() * group_size(), sizeof(bf16));
+    weight_bytes = packed ? 0 : bytes(groups() * group_size(), sizeof(bf16));
     ring_bytes = in_place ? 0 : bytes(ring_rows * ring_row(), sizeof(bf16));
     table_bytes = bytes(taps, sizeof(PairTap)) + 2 * bytes(taps, sizeof(std::ptrdiff_t)) +
                   bytes(y.phases() * x.phases() + 1, sizeof(int));

@@ -24,7 +24,7 @@ struct PixelProductPlan {
   static constexpr int W = Isa::width;
   static constexpr bool pairs = std::is_same_v<T, bf16>;
   static constexpr int channel_block = pairs ? 384 : 192;  ///< times output_block: 48 KB
-  static constexpr int output_block = 64;
+  static constexpr int output_block = weight_block;
   static constexpr int most_pixels = 256;
   static constexpr int least_pixels = 48;  ///< that pay for packing a block of weights
 
@@ -89,7 +89,11 @@ void pixel_product(const Call<T>& call) {
       const bool last = step + 1 == plan.steps();
       const detail::WeightBlock block = plan.block(step, task % blocks);
       const int width = (block.outputs + Isa::width - 1) / Isa::width * Isa::width;
-      weight.pack(block, packed, width);
+      const T* values = packed;
+      if (weight.packed())
+        values = weight.at(block);
+      else
+        weight.pack(block, packed, width);
       auto coming = weight.prefetch_of(last ? plan.block(0, (task + 1) % blocks) : plan.block(step + 1, task % blocks),
                                        std::max(1, pixels / 8));
       const Epilogue<Isa, T> epilogue(call, 0, tile.begin, block.k0);
@@ -102,10 +106,10 @@ void pixel_product(const Call<T>& call) {
       };
       const T* from = x.data + tile.begin * x.pixel_stride + block.c0;
       if constexpr (Plan::pairs)
-        multiply_pairs<Isa>(from, x.pixel_stride, packed, 2 * width, block.channels / 2, sums, width, pixels, width,
+        multiply_pairs<Isa>(from, x.pixel_stride, values, 2 * width, block.channels / 2, sums, width, pixels, width,
                             step > 0, done);
       else
-        multiply<Isa, true>({from, x.pixel_stride, 1}, packed, width, block.channels, sums, width, pixels, width,
+        multiply<Isa, true>({from, x.pixel_stride, 1}, values, width, block.channels, sums, width, pixels, width,
                             step > 0, done);
     }
   });

@@ -33,23 +33,25 @@ void pack_pair(const float* even, const float* odd, int valid, bf16* to, int wid
 template <class Isa>
 class PrefetchRows {
  public:
-  PrefetchRows() = default;
-  PrefetchRows(const void* first, std::ptrdiff_t step, int rows, int bytes, int times)
+  /// `near`: into the nearest cache, for what is packed next; else into the second, for what is read from there.
+  PrefetchRows(const void* first, std::ptrdiff_t step, int rows, int bytes, int times, bool near)
       : row_(static_cast<const char*>(first)),
         step_(step),
         rows_(rows),
         bytes_(bytes),
-        at_once_((rows + times - 1) / times) {}
+        at_once_((rows + times - 1) / times),
+        near_(near) {}
 
   void advance() {
     for (int i = 0; i < at_once_ && rows_ > 0; ++i, --rows_, row_ += step_)
-      for (int k = 0; k < bytes_; k += 64) prefetch_near(row_ + k);
+      for (int k = 0; k < bytes_; k += 64) near_ ? prefetch_near(row_ + k) : prefetch(row_ + k);
   }
 
  private:
-  const char* row_ = nullptr;
-  std::ptrdiff_t step_ = 0;
-  int rows_ = 0, bytes_ = 0, at_once_ = 0;
+  const char* row_;
+  std::ptrdiff_t step_;
+  int rows_, bytes_, at_once_;
+  bool near_;
 };
 
 /// Channels [c0, c0 + channels) of outputs [k0, k0 + outputs).
@@ -68,7 +70,14 @@ class PixelWeights {
       : data_(held_as<const float>(call.input[1]).data),
         channels_(call.input[0].shape.channels),
         outputs_(call.output.shape.channels),
-        swapped_(call.node->swap_channels) {}
+        swapped_(call.node->swap_channels),
+        packed_(call.node->weight_order != WeightOrder::rows) {}
+
+  /// Whether the blocks lie in memory already, `weight_block` outputs wide.
+  bool packed() const { return packed_; }
+  const T* at(const WeightBlock& b) const {
+    return reinterpret_cast<const T*>(data_) + b.k0 * channels_ + std::ptrdiff_t{b.c0} * weight_block;
+  }
 
   /// Zeros behind the last output, up to `width`.
   void pack(const WeightBlock& b, T* to, int width) const {
@@ -80,8 +89,12 @@ class PixelWeights {
 
   PrefetchRows<Isa> prefetch_of(const WeightBlock& b, int times) const {
     constexpr auto size = static_cast<int>(sizeof(float));
-    if (swapped_) return {data_ + b.k0 * channels_ + b.c0, channels_ * size, b.outputs, b.channels * size, times};
-    return {data_ + b.c0 * outputs_ + b.k0, outputs_ * size, b.channels, b.outputs * size, times};
+    if (packed_) {
+      constexpr int row = weight_block * 4;  // of a channel, or of a pair
+      return {at(b), row, b.channels * static_cast<int>(sizeof(T)) / 4, row, times, false};
+    }
+    if (swapped_) return {data_ + b.k0 * channels_ + b.c0, channels_ * size, b.outputs, b.channels * size, times, true};
+    return {data_ + b.c0 * outputs_ + b.k0, outputs_ * size, b.channels, b.outputs * size, times, true};
   }
 
  private:
@@ -120,7 +133,7 @@ class PixelWeights {
 
   const float* data_;
   std::ptrdiff_t channels_, outputs_;
-  bool swapped_;
+  bool swapped_, packed_;
 };
 
 }  // namespace detail

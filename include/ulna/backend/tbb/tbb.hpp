@@ -40,6 +40,8 @@ class Tbb {
   using Element = T;
   using Master = float;
   using Footprint = typename Arithmetic::Footprint;
+  static constexpr WeightOrder packed_weights =
+      std::is_same_v<T, float> ? WeightOrder::blocks : WeightOrder::pair_blocks;
 
   /// As many threads as the process may use.
   Tbb() : Tbb(tbb::info::default_concurrency()) {}

@@ -15,6 +15,7 @@
 #include "ulna/error.hpp"
 #include "ulna/graph/lower.hpp"
 #include "ulna/runtime/precision.hpp"
+#include "ulna/runtime/shared_arena.hpp"
 
 namespace ulna {
 
@@ -24,14 +25,6 @@ constexpr bool uses(const auto& graph, Op op) {
   for (const Node& n : graph.nodes)
     if (n.op == op) return true;
   return false;
-}
-
-/// Whether a backend's kernels read the weights of a graph in the order in which they lie.
-template <class B>
-constexpr bool reads_weights(const auto& graph) {
-  for (const Parameter& p : graph.parameters)
-    if (p.order != WeightOrder::rows && p.order != packed_order<B>) return false;
-  return true;
 }
 
 /// Calls `visit.template operator()<op>()` for the node's op; ops that the graph does not use are never instantiated.
@@ -79,11 +72,6 @@ class Binding {
   using Element = typename B::Element;
   using Master = MasterOf<B>;
 
-  static_assert(
-      detail::reads_weights<B>(C.graph),
-      "Ulna: the weights of this program are packed for another backend; run Packed<P, B> on B, and Frozen<P> "
-      "or P on every backend");
-
   /// Everything the calls point at.
   struct Memory {
     ExternalMemory<Master> external{};
@@ -91,7 +79,7 @@ class Binding {
     Master* persistent = nullptr;
     Master* staging = nullptr;
     Master* master_arena = nullptr;
-    std::span<std::byte> scratch{};
+    std::span<std::byte> scratch{};  ///< of every kernel, unless they share the arena
   };
 
   /// Elements of each part that a batch needs.
@@ -106,14 +94,20 @@ class Binding {
 
   /// The most scratch that a kernel needs for a batch, bytes. Leaves the calls without memory.
   std::size_t scratch_bytes(int batch, int threads) {
-    bind({}, batch);
-    std::size_t bytes = 0;
-    for (int i = 0; i < C.graph.nodes.size(); ++i)
-      if (has_kernel(C.graph.nodes[i].op))
-        bytes = std::max(bytes, detail::with_used_op<Planned>(C.graph.nodes[i].op, [&]<Op op>() -> std::size_t {
-                           return B::template scratch_bytes<op>(calls_[static_cast<std::size_t>(i)], threads);
-                         }));
-    return bytes;
+    std::size_t most = 0;
+    for_each_scratch(batch, threads, [&most](std::size_t, std::size_t bytes) { most = std::max(most, bytes); });
+    return most;
+  }
+
+  /// From now on scratch lies in the arena, which has room for a batch. Returns the bytes of that arena. Leaves the
+  /// calls without memory.
+  std::size_t share_arena(int batch, int threads) {
+    std::vector<std::size_t> needs(calls_.size());
+    for_each_scratch(batch, threads, [&](std::size_t node, std::size_t bytes) { needs[node] = bytes; });
+    const auto has = [](int id) { return !mixed || is_activation(C.graph, id); };
+    const std::size_t bytes = static_cast<std::size_t>(batch) * sizeof(Element);
+    shared_ = SharedArena{lives_of(C, bytes, has), needs, arena_size(batch) * sizeof(Element), batch};
+    return shared_.bytes();
   }
 
   /// Points every call at its memory for `batch` samples.
@@ -129,6 +123,8 @@ class Binding {
       for (std::size_t k = 0; k < max_inputs; ++k)
         call.input[k] = n.input[k] >= 0 ? tensor(n.input[k]) : Tensor<Element>{};
       call.scratch = memory.scratch;
+      if (shared_.bytes() > 0 && memory.arena != nullptr)
+        call.scratch = shared_.scratch(reinterpret_cast<std::byte*>(memory.arena), static_cast<std::size_t>(i), batch);
       const int pool = pool_of(C.graph, i);
       call.pool = pool < 0 ? nullptr : &calls_[static_cast<std::size_t>(pool)];
     }
@@ -211,6 +207,17 @@ class Binding {
       return MasterPlan<1>{};
   }();
 
+  /// Calls visit(node, scratch bytes of its kernel) for a batch.
+  void for_each_scratch(int batch, int threads, auto&& visit) {
+    bind({}, batch);
+    for (int i = 0; i < C.graph.nodes.size(); ++i)
+      if (has_kernel(C.graph.nodes[i].op))
+        visit(static_cast<std::size_t>(i),
+              detail::with_used_op<Planned>(C.graph.nodes[i].op, [&]<Op op>() -> std::size_t {
+                return B::template scratch_bytes<op>(calls_[static_cast<std::size_t>(i)], threads);
+              }));
+  }
+
   /// Tensors of one type list operands of both: see held_as().
   static Element* element(Master* memory, std::ptrdiff_t offset) {
     return memory == nullptr ? nullptr : reinterpret_cast<Element*>(memory + offset);
@@ -219,6 +226,7 @@ class Binding {
   Memory memory_{};
   int batch_ = 0;
   std::vector<Call<Element>> calls_;
+  SharedArena shared_;
 };
 
 }  // namespace ulna

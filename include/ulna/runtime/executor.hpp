@@ -31,13 +31,13 @@ class Executor {
 
   Executor(B& backend, int max_batch, ExternalMemory<Master> memory)
       : backend_(backend),
-        arena_(Bound::arena_size(detail::required_batch(max_batch))),
+        arena_(binding_.share_arena(detail::required_batch(max_batch), backend.threads())),
         persistent_(Bound::persistent_size),
         staging_(Bound::staging_size(max_batch)),
-        master_arena_(Bound::master_arena_size(max_batch)),
-        scratch_(binding_.scratch_bytes(max_batch, backend.threads())) {
-    binding_.bind({memory, arena_.data(), persistent_.data(), staging_.data(), master_arena_.data(), scratch_.span()},
-                  max_batch);
+        master_arena_(Bound::master_arena_size(max_batch)) {
+    binding_.bind(
+        {memory, reinterpret_cast<Element*>(arena_.data()), persistent_.data(), staging_.data(), master_arena_.data()},
+        max_batch);
   }
 
   Executor(const Executor&) = delete;
@@ -65,10 +65,9 @@ class Executor {
   /// The memory of a value that the network publishes, by its path. Throws ArgumentError with the paths there are.
   Tensor<Element> published(std::string_view path) const { return tensor(Bound::published(path)); }
 
-  /// Bytes held: arena, staging, persistent values and scratch.
+  /// Bytes held: arena with scratch, staging and persistent values.
   std::size_t bytes() const {
-    return arena_.size() * sizeof(Element) +
-           (persistent_.size() + staging_.size() + master_arena_.size()) * sizeof(Master) + scratch_.size();
+    return arena_.size() + (persistent_.size() + staging_.size() + master_arena_.size()) * sizeof(Master);
   }
 
  private:
@@ -78,11 +77,10 @@ class Executor {
 
   B& backend_;
   Bound binding_;
-  Buffer<Element> arena_;
+  Buffer<std::byte> arena_;  ///< activations and scratch
   Buffer<Master> persistent_;
   Buffer<Master> staging_;
   Buffer<Master> master_arena_;
-  Buffer<std::byte> scratch_;
 };
 
 }  // namespace ulna

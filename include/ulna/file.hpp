@@ -197,6 +197,16 @@ class MappedFile {
     if (begin < end) ::madvise(static_cast<std::byte*>(data_) + begin, end - begin, MADV_DONTNEED);
   }
 
+  /// Gives back, too, the pages at the ends of `part` and those that the system maps along with them. Of a
+  /// copy-on-write mapping nothing of that may have been changed: changes would be lost.
+  void forget_around(std::span<const std::byte> part) const {
+    constexpr std::size_t mapped_together = std::size_t{64} << 10;
+    const auto offset = static_cast<std::size_t>(part.data() - static_cast<const std::byte*>(data_));
+    const std::size_t begin = offset / mapped_together * mapped_together;
+    const std::size_t end = (offset + part.size() + mapped_together - 1) / mapped_together * mapped_together;
+    ::madvise(static_cast<std::byte*>(data_) + begin, std::min(end, size_) - begin, MADV_DONTNEED);
+  }
+
  private:
   void* data_ = nullptr;
   std::size_t size_ = 0;

@@ -50,9 +50,9 @@ class Predictor {
   template <class ModelProgram>
   explicit Predictor(Model<ModelProgram, Master>& model, int batch = 1, B backend = {})
       : backend_(std::move(backend)),
-        revision_([&model] {
+        numbers_([&model] {
           model.settle();
-          return model.revision();
+          return Numbers{model.revision(), model.streamed().file != nullptr};
         }),
         max_batch_(batch),
         executor_(
@@ -62,6 +62,8 @@ class Predictor {
                   "Predictor: the model belongs to another network");
     if constexpr (std::is_same_v<typename ModelProgram::Network, typename P::Network>)
       static_assert(enforce<difference<ModelProgram>>());
+    if (CpuBackend<B> && model.streamed().file)
+      stream_ = WeightStream(P::inference.graph, model.parameters(), model.streamed());
   }
 
   /// Logits of a batch of images (batch, height, width, channels). The view is valid until the next call.
@@ -69,12 +71,18 @@ class Predictor {
   Tensor<Element> predict(const ImagesView& images) {
     detail::require_shape(images, P::input_shape, max_batch_, "images");
     if (executor_.batch() != images.batch) executor_.bind(images.batch);
-    if (const std::uint64_t now = revision_(); now != evaluated_revision_) {
+    const Numbers now = numbers_();
+    const bool streamed = now.streamed && stream_;
+    if (now.revision != evaluated_revision_) {
       executor_.run_once();
-      evaluated_revision_ = now;
+      evaluated_revision_ = now.revision;
+      if (streamed) stream_.after_once();
     }
     detail::stage_finite(images, executor_.tensor(P::inference.graph.image), "images");
-    executor_.run();
+    if (streamed)
+      run_streamed();
+    else
+      executor_.run();
     return executor_.tensor(P::inference.graph.output);
   }
 
@@ -100,11 +108,28 @@ class Predictor {
   template <class ModelProgram>
   static constexpr Diagnostic difference = detail::parameter_difference<ModelProgram, P>();
 
+  /// What the model's numbers are now.
+  struct Numbers {
+    std::uint64_t revision = 0;
+    bool streamed = false;
+  };
+
+  void run_streamed() {
+    if constexpr (CpuBackend<B>) {
+      auto give_back = stream_.follow();
+      executor_.run_each([&give_back](auto kernel, const Call<Element>& call) {
+        kernel(call);
+        give_back(static_cast<int>(call.node - P::inference.graph.nodes.begin()));
+      });
+    }
+  }
+
   B backend_;
-  std::function<std::uint64_t()> revision_;
+  std::function<Numbers()> numbers_;
   std::uint64_t evaluated_revision_ = 0;
   int max_batch_;
   Executor<InferenceProgram<P>, B> executor_;
+  WeightStream stream_;
 };
 
 }  // namespace ulna

@@ -16,6 +16,7 @@
 #include "ulna/program.hpp"
 #include "ulna/random.hpp"
 #include "ulna/runtime/buffer.hpp"
+#include "ulna/runtime/weight_stream.hpp"
 
 namespace ulna {
 
@@ -72,8 +73,9 @@ class Model {
   explicit Model(Zeros)
       : parameters_(static_cast<std::size_t>(P::parameter_count)), state_(static_cast<std::size_t>(P::state_count)) {}
   /// Over numbers that are there already, in a mapped file, say. ArgumentError unless there are parameter_count and
-  /// state_count of them.
-  Model(Buffer<T> parameters, Buffer<T> state) : parameters_(std::move(parameters)), state_(std::move(state)) {
+  /// state_count of them. `streamed`: the file that they are pages of, when not all are to stay in memory.
+  Model(Buffer<T> parameters, Buffer<T> state, StreamedFile streamed = {})
+      : parameters_(std::move(parameters)), state_(std::move(state)), streamed_(std::move(streamed)) {
     if (parameters_.size() != static_cast<std::size_t>(P::parameter_count) ||
         state_.size() != static_cast<std::size_t>(P::state_count))
       throw ArgumentError("Model: found " + std::to_string(parameters_.size()) + " parameters and " +
@@ -102,13 +104,11 @@ class Model {
   }
   /// For changing them: everything derived from parameters is evaluated again at its next use.
   std::span<T> mutable_parameters() {
-    settle();
-    ++revision_;
+    begin_change();
     return parameters_.span();
   }
   std::span<T> mutable_state() {
-    settle();
-    ++revision_;
+    begin_change();
     return state_.span();
   }
 
@@ -119,14 +119,16 @@ class Model {
     return {buffer.data() + p.offset, static_cast<std::size_t>(p.size())};
   }
   std::span<T> mutable_values(const Parameter& p) {
-    settle();
-    ++revision_;
+    begin_change();
     const auto& buffer = is_trainable(p.kind) ? parameters_ : state_;
     return {buffer.data() + p.offset, static_cast<std::size_t>(p.size())};
   }
 
   /// Changes whenever parameters or state may have changed.
   std::uint64_t revision() const { return revision_; }
+
+  /// The file whose pages may be given back. None once parameters or state may have been changed: changes are kept.
+  const StreamedFile& streamed() const { return streamed_; }
 
   /// For trainers that keep newer numbers elsewhere, on a device: once outdate() was called, `source` is asked to copy
   /// them here when somebody reads them. Without a source (an empty function) the model's own are the newest again;
@@ -139,6 +141,7 @@ class Model {
   void outdate() {
     outdated_ = true;
     ++revision_;
+    streamed_ = {};
   }
   /// Fetches newer numbers, if there are any elsewhere.
   void settle() const {
@@ -187,8 +190,15 @@ class Model {
   }
 
  private:
+  void begin_change() {
+    settle();
+    ++revision_;
+    streamed_ = {};
+  }
+
   Buffer<T> parameters_;
   Buffer<T> state_;
+  StreamedFile streamed_{};
   std::uint64_t revision_ = 1;
   Source source_{};
   mutable bool outdated_ = false;

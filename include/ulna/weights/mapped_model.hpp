@@ -84,16 +84,19 @@ void save_mappable(const Model<P, T>& model, const std::filesystem::path& path, 
 
 /// The model that such a file is. Changes of the model stay in this process. The file may be replaced (by a rename, as
 /// everything here is written) but not shortened while the model lives. Throws FileError, or WeightsError when the file
-/// is damaged, of another network or of another element type.
+/// is damaged, of another network or of another element type. `residency`: how much of it stays in memory between
+/// inferences, see runtime/weight_stream.hpp; a model that was changed stays as a whole.
 template <class P, class T = float>
-Model<P, T> map_model(const std::filesystem::path& path) {
+Model<P, T> map_model(const std::filesystem::path& path, Residency residency = {}) {
   const auto mapping = std::make_shared<MappedFile>(path, Mapping::copy_on_write);
   const auto file = safetensors::File::parse(mapping->bytes(), path.string());
   const std::ptrdiff_t first = detail::require_memory_of<T>(Model<P, T>::graph(), file, mapping->bytes().data());
   T* numbers = reinterpret_cast<T*>(mapping->mutable_bytes().data() + first);
   constexpr auto parameters = static_cast<std::size_t>(P::parameter_count);
   constexpr auto state = static_cast<std::size_t>(P::state_count);
-  return Model<P, T>{Buffer<T>{mapping, {numbers, parameters}}, Buffer<T>{mapping, {numbers + parameters, state}}};
+  const bool streamed = residency.bytes < parameters * sizeof(T);
+  return Model<P, T>{Buffer<T>{mapping, {numbers, parameters}}, Buffer<T>{mapping, {numbers + parameters, state}},
+                     streamed ? StreamedFile{mapping, residency} : StreamedFile{}};
 }
 
 }  // namespace ulna

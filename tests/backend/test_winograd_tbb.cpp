@@ -10,9 +10,11 @@ using namespace ulna::convolution_cases;
 
 namespace {
 
-constexpr Kernels winograd_kernels{&winograd::convolution<NativeIsa>, &winograd::convolution_scratch_bytes<NativeIsa>,
-                                   &winograd::weight_gradient<NativeIsa>,
-                                   &winograd::weight_gradient_scratch_bytes<NativeIsa>, true};
+template <class F>
+constexpr Kernels kernels_of{
+    &winograd::convolution<NativeIsa, float, F>, &winograd::convolution_scratch_bytes<NativeIsa, float, F>,
+    &winograd::weight_gradient<NativeIsa>, &winograd::weight_gradient_scratch_bytes<NativeIsa>, true};
+constexpr Kernels winograd_kernels = kernels_of<winograd::F6>;
 
 Window window3(int before_y, int before_x, int after_y, int after_x) {
   Window w = window2d(3);
@@ -35,14 +37,16 @@ int random_width(Random& r) {
 
 }  // namespace
 
-TEST_CASE("winograd convolution and its adjoint: random extents, paddings, channels and slices against plain loops") {
+TEST_CASE_TEMPLATE(
+    "winograd convolution and its adjoint: random extents, paddings, channels, slices against plain loops", F,
+    winograd::F4, winograd::F6) {
   Random r(Seed{31});
-  for (int i = 0; i < 60; ++i) {
+  for (int i = 0; i < 40; ++i) {
     const Window w = random_padding(r);
     const auto [small, large] = random_extents(w, r, i % 4 == 0 ? 60 : 18);
     for (const Op op : {Op::convolution, Op::transposed_convolution})
       check_convolution(make_convolution(r, op, w, small, large, random_width(r), random_width(r), 1 + r.below(3)),
-                        winograd_kernels);
+                        kernels_of<F>);
   }
 }
 
@@ -57,7 +61,7 @@ TEST_CASE("winograd convolution with a residual") {
   }
 }
 
-TEST_CASE("winograd convolution with a max pool") {
+TEST_CASE_TEMPLATE("winograd convolution with a max pool", F, winograd::F4, winograd::F6) {
   Random r(Seed{37});
   for (int i = 0; i < 24; ++i) {
     const Window w = random_padding(r);
@@ -65,7 +69,7 @@ TEST_CASE("winograd convolution with a max pool") {
     if (small.height < 2 || small.width < 2) continue;
     check_pooled(
         make_convolution(r, Op::convolution, w, small, large, random_width(r), random_width(r), 1 + r.below(3)),
-        winograd_kernels);
+        kernels_of<F>);
   }
 }
 
@@ -74,7 +78,9 @@ TEST_CASE("winograd convolution: many tiles, channel blocks, output blocks") {
   struct Layer {
     int in, out, extent, batch;
   };
-  for (const Layer& l : {Layer{16, 16, 90, 3}, Layer{64, 32, 40, 2}, Layer{150, 130, 20, 3}, Layer{300, 70, 9, 1}})
+  // the last: inputs are transformed once for several blocks of outputs, in two rounds
+  for (const Layer& l : {Layer{16, 16, 90, 3}, Layer{64, 32, 40, 2}, Layer{150, 130, 20, 3}, Layer{300, 70, 9, 1},
+                         Layer{80, 200, 20, 1}, Layer{520, 140, 7, 30}})
     for (const Op op : {Op::convolution, Op::transposed_convolution})
       check_convolution(make_convolution(r, op, window2d(3, 1, 1), {1, l.extent, l.extent}, {1, l.extent, l.extent},
                                          l.in, l.out, l.batch),
@@ -105,6 +111,10 @@ TEST_CASE("winograd: the same bits on any number of threads") {
       const std::vector<float> one = bits_on(c, 1, winograd_kernels);
       CHECK(same_bits(one, bits_on(c, 2, winograd_kernels)));
       CHECK(same_bits(one, bits_on(c, 4, winograd_kernels)));
+      if (i == 0) {
+        Case rounds = make_convolution(r, op, window2d(3, 1, 1), {1, 7, 7}, {1, 7, 7}, 520, 140, 30);
+        CHECK(same_bits(bits_on(rounds, 1, winograd_kernels), bits_on(rounds, 4, winograd_kernels)));
+      }
     }
     Case c = make_weight_gradient(r, w, small, large, random_width(r), random_width(r), 3);
     INFO(describe(c));
@@ -115,7 +125,7 @@ TEST_CASE("winograd: the same bits on any number of threads") {
 }
 
 // A tile of the image that starts on the grid gives the bits of the whole image, but where its own zero padding shows.
-TEST_CASE("winograd: a pixel's bits do not depend on where its tile lies") {
+TEST_CASE_TEMPLATE("winograd: a pixel's bits do not depend on where its tile lies", F, winograd::F4, winograd::F6) {
   Random r(Seed{34});
   for (int i = 0; i < 30; ++i) {
     const Window w = window2d(3, 1, r.below(3));
@@ -123,8 +133,8 @@ TEST_CASE("winograd: a pixel's bits do not depend on where its tile lies") {
     Case whole = make_convolution(r, Op::convolution, w, window_output(whole_in, w), whole_in, random_width(r),
                                   random_width(r), 1);
     const Shape in = whole.x.view.shape;
-    const int y0 = 4 * r.below(3);
-    const int x0 = 4 * r.below(3);
+    const int y0 = F::outputs * r.below(3);
+    const int x0 = F::outputs * r.below(3);
     const Extent cut{1, 14 + r.below(in.height - y0 - 13), 14 + r.below(in.width - x0 - 13)};
     const Extent out = window_output(cut, w);
     Case tile = make_convolution(r, Op::convolution, w, out, cut, in.channels, whole.y.view.shape.channels, 1);
@@ -140,11 +150,11 @@ TEST_CASE("winograd: a pixel's bits do not depend on where its tile lies") {
       for (int x = 0; x < cut.width; ++x)
         std::copy_n(whole.x.view.pixel(0, (y0 + y) * in.width + x0 + x), in.channels,
                     tile.x.view.pixel(0, y * cut.width + x));
-    run_case(whole, winograd_kernels);
-    run_case(tile, winograd_kernels);
+    run_case(whole, kernels_of<F>);
+    run_case(tile, kernels_of<F>);
     // what winograd::reach says of one axis
     const auto inside = [&](int o, int extent) {
-      const Interval read = winograd::reach(w.pad_before.height, {o, o, true});
+      const Interval read = winograd::reach<F>(w.pad_before.height, {o, o, true});
       return read.low >= 0 && read.high < extent;
     };
     int compared = 0;

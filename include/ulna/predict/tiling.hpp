@@ -60,6 +60,16 @@ constexpr int mirrored(int i, int n) {
 
 namespace detail {
 template <class B>
+struct TileBackendOf {
+  using type = B;
+};
+template <class B>
+requires requires { typename B::Tiles; }
+struct TileBackendOf<B> {
+  using type = typename B::Tiles;
+};
+
+template <class B>
 struct FootprintOf {
   using type = WindowFootprint;
 };
@@ -70,26 +80,15 @@ struct FootprintOf<B> {
 };
 }  // namespace detail
 
-namespace detail {
-template <class B>
-struct TileBackendOf {
-  using type = B;
-};
-template <class B>
-requires requires { typename B::Tiles; }
-struct TileBackendOf<B> {
-  using type = typename B::Tiles;
-};
-}  // namespace detail
-
-/// What computes tiles on backend B: B itself, or what it states where its own bits depend on the extent of a map.
+/// What computes tiles on backend B: B itself, or what it states where its own bits depend on the extent of a map, or
+/// on so much of it that tiles would overlap far.
 template <class B>
 using TileBackend = typename detail::TileBackendOf<B>::type;
 
 /// What exact tiles of program P need on backend B.
 template <class P, class B>
 struct Tiling {
-  using Footprint = typename detail::FootprintOf<B>::type;
+  using Footprint = typename detail::FootprintOf<TileBackend<B>>::type;
   static constexpr int alignment = alignment_of<Footprint>(P::inference.graph);
   static constexpr Halo halo = halo_of<Footprint>(P::inference.graph);
 };

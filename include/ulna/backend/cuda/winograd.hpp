@@ -22,8 +22,8 @@ struct WinogradBuffers {
         plan(plan_winograd(size)) {
     if (band > 0) plan.band = band;
     weights = packed ? nullptr : w.take<float>(size.weight());
-    inputs = w.take<float>(std::int64_t{winograd::products} * plan.band * size.channel_pitch());
-    products = w.take<float>(std::int64_t{winograd::products} * plan.band * size.output_pitch());
+    inputs = w.take<float>(std::int64_t{winograd::F4::products} * plan.band * size.channel_pitch());
+    products = w.take<float>(std::int64_t{winograd::F4::products} * plan.band * size.output_pitch());
   }
 
   WinogradTiles tiles;
@@ -54,7 +54,7 @@ void multiply_points(const Execution& on, const WinogradBuffers& b, const float*
   plan.kind = Kind;
   plan.row_tiles = b.plan.row_tiles(band.tiles);
   plan.column_tiles = b.plan.column_tiles;
-  plan.phases = winograd::products;
+  plan.phases = winograd::F4::products;
   run_tiles(on, "winograd_products", plan,
             WinogradProgram<Tile>{b.inputs, weights, b.products, band, plan.column_tiles});
 }

@@ -35,7 +35,7 @@ struct WinogradTiles {
   static constexpr WinogradTiles of(const Node& n, const Shape& written) {
     const auto low = [&](int pad) { return n.op == Op::transposed_convolution ? pad - (winograd::taps - 1) : -pad; };
     return {low(n.window.pad_before.height), low(n.window.pad_before.width),
-            ceil_div(written.height, winograd::outputs), ceil_div(written.width, winograd::outputs)};
+            ceil_div(written.height, winograd::F4::outputs), ceil_div(written.width, winograd::F4::outputs)};
   }
 };
 
@@ -47,8 +47,8 @@ struct WinogradSize {
   constexpr int channel_pitch() const { return round_up(channels, 4); }
   constexpr int output_pitch() const { return round_up(outputs, 4); }
   /// Floats of the weight, and of what lies between the transforms for a tile.
-  constexpr std::int64_t weight() const { return std::int64_t{winograd::products} * channels * output_pitch(); }
-  constexpr std::int64_t of_a_tile() const { return winograd::products * (channel_pitch() + output_pitch()); }
+  constexpr std::int64_t weight() const { return std::int64_t{winograd::F4::products} * channels * output_pitch(); }
+  constexpr std::int64_t of_a_tile() const { return winograd::F4::products * (channel_pitch() + output_pitch()); }
 };
 
 /// The rates of an H100: of the devices with many multiplying units, the one with the least to gain. Any device takes
@@ -74,7 +74,7 @@ struct WinogradPlan {
     return rates::multiprocessors * (kind == TileKind::large ? large : medium);
   }
   constexpr int waves(int tiles) const {
-    return ceil_div(winograd::products * row_tiles(tiles) * column_tiles, wave());
+    return ceil_div(winograd::F4::products * row_tiles(tiles) * column_tiles, wave());
   }
   constexpr int bands(int tiles) const { return ceil_div(tiles, band); }
   /// The products' seconds.
@@ -127,12 +127,12 @@ constexpr bool winograd_wins(const WinogradSize& size, bool packed) {
   const WinogradPlan plan = plan_winograd(size);
   const double pairs = static_cast<double>(size.channels) * size.outputs;
   const double of_tiles = static_cast<double>(size.tiles) * (size.channels + size.outputs) *
-                          (2 * winograd::products + winograd::tile_pixels);
+                          (2 * winograd::F4::products + winograd::F4::tile_pixels);
   const double of_weight =
-      pairs * (winograd::products * (plan.bands(size.tiles) + (packed ? 0 : 1)) + (packed ? 0 : 9));
+      pairs * (winograd::F4::products * (plan.bands(size.tiles) + (packed ? 0 : 1)) + (packed ? 0 : 9));
   const double seconds = plan.product_seconds(size) + (of_tiles + of_weight) * 4 / rates::bytes +
                          (3 * plan.bands(size.tiles) + (packed ? 0 : 1)) * rates::launch;
-  const double direct = pairs * size.tiles * winograd::tile_pixels * 9 / rates::multiply_adds;
+  const double direct = pairs * size.tiles * winograd::F4::tile_pixels * 9 / rates::multiply_adds;
   return seconds * 1.1 < direct;
 }
 

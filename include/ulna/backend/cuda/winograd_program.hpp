@@ -95,9 +95,9 @@ struct TransformWeight {
     }
     const std::int64_t plane = std::int64_t{channels} * output_pitch;
     float* const to = planes + std::int64_t{c} * output_pitch + k;
-    detail::transform_square<winograd::WeightLine>(
+    detail::transform_square<winograd::F4::WeightLine>(
         [&](int y, int x) { return mine[(y * winograd::taps + x) * tap_pitch]; },
-        [&](int y, int x, float value) { to[(y * winograd::points + x) * plane] = value; });
+        [&](int y, int x, float value) { to[(y * winograd::F4::points + x) * plane] = value; });
   }
 };
 
@@ -112,17 +112,17 @@ struct TransformInput {
   ULNA_HOST_DEVICE void operator()(std::int64_t index) const {
     const auto [tile, c] = divide(index, pitch);
     const WinogradTiles::Place place = tiles.place_of(first + static_cast<int>(tile));
-    const int y0 = place.y * winograd::outputs + tiles.low_y;
-    const int x0 = place.x * winograd::outputs + tiles.low_x;
+    const int y0 = place.y * winograd::F4::outputs + tiles.low_y;
+    const int x0 = place.x * winograd::F4::outputs + tiles.low_x;
     const float* const from = x.sample(place.n) + c;
     const bool there = c < x.shape.channels;
     float* const to = planes + index;
-    detail::transform_square<winograd::InputLine>(
+    detail::transform_square<winograd::F4::InputLine>(
         [&](int i, int j) {
           const bool inside = there && within(y0 + i, x.shape.height) && within(x0 + j, x.shape.width);
           return inside ? from[(std::int64_t{y0 + i} * x.shape.width + x0 + j) * x.pixel_stride] : 0.0f;
         },
-        [&](int i, int j, float value) { to[(i * winograd::points + j) * plane] = value; });
+        [&](int i, int j, float value) { to[(i * winograd::F4::points + j) * plane] = value; });
   }
 };
 
@@ -142,15 +142,15 @@ struct TransformProducts {
   ULNA_HOST_DEVICE void operator()(std::int64_t index) const {
     const auto [tile, k] = divide(index, y.shape.channels);
     const WinogradTiles::Place place = tiles.place_of(first + static_cast<int>(tile));
-    const int y0 = place.y * winograd::outputs;
-    const int x0 = place.x * winograd::outputs;
+    const int y0 = place.y * winograd::F4::outputs;
+    const int x0 = place.x * winograd::F4::outputs;
     const float* const from = planes + tile * pitch + k;
     float* const to = y.sample(place.n) + k;
     const int channel = k;
     const float added = bias == nullptr ? 0.0f : bias[k];
     float largest[2][2] = {{-INFINITY, -INFINITY}, {-INFINITY, -INFINITY}};
-    detail::transform_square<winograd::OutputLine>(
-        [&](int i, int j) { return from[(i * winograd::points + j) * plane]; },
+    detail::transform_square<winograd::F4::OutputLine>(
+        [&](int i, int j) { return from[(i * winograd::F4::points + j) * plane]; },
         [&](int i, int j, float sum) {
           if (y0 + i >= y.shape.height || x0 + j >= y.shape.width) return;
           const std::int64_t pixel = std::int64_t{y0 + i} * y.shape.width + x0 + j;

@@ -12,38 +12,62 @@
 #include "ulna/backend/tbb/winograd_weight_gradient.hpp"
 #include "ulna/graph/analyse.hpp"
 
+/// `Tiles` is what exact tiles of an image are computed with where a policy is used otherwise.
 namespace ulna::arithmetic {
 
 /// Every convolution sums its products as its formula says. An output's bits depend on its window alone, so tiles of an
 /// image overlap least.
 struct Direct {
   using Footprint = WindowFootprint;
+  using Tiles = Direct;
 };
 
-/// 3x3 convolutions of stride 1 between 16 or more channels, and their gradients, as Winograd's F(4x4, 3x3) in float:
-/// two to three times as fast as direct ones of floats, with rounding errors about ten times as large (1e-6 to 1e-5 of
-/// the values). An output's bits depend on its tile of 6 x 6 inputs: exact tiles of an image lie on a coarser grid and
-/// overlap about twice as far.
-///
-/// With activations of bf16 it rounds less than Direct, whose weights are bf16 too, and is faster where the processor
-/// has no AMX.
-struct Winograd {
-  using Footprint = ulna::winograd::Footprint;
+namespace detail {
+template <class F>
+struct WinogradBy {
+  using Algorithm = F;
+  using Footprint = ulna::winograd::Footprint<F>;
   template <class Isa, class T>
   static bool winograd(const Call<T>& call) {
     return ulna::winograd::chosen(call);
   }
 };
 
-/// Direct products where AMX multiplies tiles of bf16, Winograd where not. The halo of exact tiles is Winograd's on
-/// either: a program's type does not depend on -march.
-struct TilesOrWinograd {
-  using Footprint = ulna::winograd::Footprint;
+/// Direct products where AMX multiplies tiles of bf16. The halo of exact tiles is Winograd's on either: a program's
+/// type does not depend on -march.
+template <class F>
+struct TilesOrWinogradBy : WinogradBy<F> {
   template <class Isa, class T>
   static bool winograd(const Call<T>& call) {
     constexpr bool tiles = Isa::pair_dot == PairDot::tiles || Isa::pair_dot == PairDot::emulated_tiles;
     return !tiles && ulna::winograd::chosen(call);
   }
+};
+}  // namespace detail
+
+/// 3x3 convolutions of stride 1 between 16 or more channels, and their gradients, as Winograd's F(4x4, 3x3) in float:
+/// two to three times as fast as direct ones of floats, with rounding errors about ten times as large (1e-6 to 1e-5 of
+/// the values). An output's bits depend on its tile of 6 x 6 inputs: exact tiles of an image lie on a coarser grid and
+/// overlap about twice as far.
+struct Winograd4 : detail::WinogradBy<ulna::winograd::F4> {
+  using Tiles = Winograd4;
+};
+
+/// The same with F(6x6, 3x3), but for weight gradients: faster by a fifth, rounding errors twice as large. Tiles of an
+/// image would overlap three times as far as direct ones, and are computed by Winograd4.
+///
+/// With activations of bf16 it rounds less than Direct, whose weights are bf16 too, and is faster where the processor
+/// has no AMX.
+struct Winograd : detail::WinogradBy<ulna::winograd::F6> {
+  using Tiles = Winograd4;
+};
+
+/// Direct products where AMX multiplies tiles of bf16, Winograd where not.
+struct TilesOrWinograd4 : detail::TilesOrWinogradBy<ulna::winograd::F4> {
+  using Tiles = TilesOrWinograd4;
+};
+struct TilesOrWinograd : detail::TilesOrWinogradBy<ulna::winograd::F6> {
+  using Tiles = TilesOrWinograd4;
 };
 
 /// What `cpu::Tbb<T>` uses when nothing is said: the fastest.
@@ -58,7 +82,8 @@ namespace ulna::tbb_kernels {
 template <class Arithmetic, class Isa, class T>
 void convolution_by(const Call<T>& call) {
   if constexpr (!std::is_same_v<Arithmetic, arithmetic::Direct>)
-    if (Arithmetic::template winograd<Isa>(call)) return winograd::convolution<Isa>(call);
+    if (Arithmetic::template winograd<Isa>(call))
+      return winograd::convolution<Isa, T, typename Arithmetic::Algorithm>(call);
   if constexpr (std::is_same_v<T, bf16>)
     pair_convolution<Isa>(call);
   else
@@ -67,7 +92,8 @@ void convolution_by(const Call<T>& call) {
 template <class Arithmetic, class Isa, class T>
 std::size_t convolution_by_scratch_bytes(const Call<T>& call, int threads) {
   if constexpr (!std::is_same_v<Arithmetic, arithmetic::Direct>)
-    if (Arithmetic::template winograd<Isa>(call)) return winograd::convolution_scratch_bytes<Isa>(call, threads);
+    if (Arithmetic::template winograd<Isa>(call))
+      return winograd::convolution_scratch_bytes<Isa, T, typename Arithmetic::Algorithm>(call, threads);
   if constexpr (std::is_same_v<T, bf16>)
     return pair_convolution_scratch_bytes<Isa>(call, threads);
   else

@@ -40,6 +40,8 @@ class Tbb {
   using Element = T;
   using Master = float;
   using Footprint = typename Arithmetic::Footprint;
+  /// What exact tiles of an image are computed with: the same threads, and where that pays, another arithmetic.
+  using Tiles = Tbb<T, typename Arithmetic::Tiles, Isa>;
   static constexpr WeightOrder packed_weights =
       std::is_same_v<T, float> ? WeightOrder::blocks : WeightOrder::pair_blocks;
 
@@ -53,6 +55,10 @@ class Tbb {
     tbb_kernels::request_tiles<Isa>();
     arena_ = std::make_shared<tbb::task_arena>(threads);
   }
+
+  /// The same threads for another arithmetic.
+  template <class Other>
+  explicit Tbb(const Tbb<T, Other, Isa>& other) : arena_(other.arena_) {}
 
   int threads() const { return arena_->max_concurrency(); }
 
@@ -200,6 +206,9 @@ class Tbb {
     c.step = call.step;
     return c;
   }
+
+  template <class, class, class>
+  friend class Tbb;
 
   std::shared_ptr<tbb::task_arena> arena_;
 };

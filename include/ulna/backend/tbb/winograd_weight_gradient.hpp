@@ -25,7 +25,7 @@ struct WeightGradientPlan {
   static constexpr int least_band = 96;                        ///< tiles that pay for one more set of sums
   static constexpr std::ptrdiff_t most_partials = 16'000'000;  ///< floats
 
-  Grid grid;
+  Grid<F4> grid;
   bool swapped;
   int batch, rows, lanes;
   int row_block, row_stride, lane_block;  ///< strides and lane block in whole vectors
@@ -37,7 +37,7 @@ struct WeightGradientPlan {
     const Shape large = call.input[0].shape;
     const Shape small = call.input[1].shape;
     const Window& w = call.node->window;
-    grid = Grid(large, small, -w.pad_before.height, -w.pad_before.width);
+    grid = {large, small, -w.pad_before.height, -w.pad_before.width};
     swapped = call.node->swap_channels;
     batch = call.batch;
     rows = swapped ? small.channels : large.channels;
@@ -64,10 +64,10 @@ struct WeightGradientPlan {
   int lane_blocks() const { return (lanes + lane_block - 1) / lane_block; }
   int blocks() const { return row_blocks() * lane_blocks(); }
 
-  std::size_t rows_bytes() const { return floats(products * row_plane); }
-  std::size_t lanes_bytes() const { return floats(products * lane_plane); }
-  std::size_t sum_bytes() const { return floats(products * sum_plane); }
-  std::size_t patch_bytes() const { return floats(std::ptrdiff_t{products} * std::max(row_stride, lane_block)); }
+  std::size_t rows_bytes() const { return floats(F4::products * row_plane); }
+  std::size_t lanes_bytes() const { return floats(F4::products * lane_plane); }
+  std::size_t sum_bytes() const { return floats(F4::products * sum_plane); }
+  std::size_t patch_bytes() const { return floats(std::ptrdiff_t{F4::products} * std::max(row_stride, lane_block)); }
   std::size_t thread_bytes() const { return rows_bytes() + lanes_bytes() + sum_bytes() + patch_bytes(); }
   std::size_t band_bytes() const { return bands > 1 ? floats(gradient_size()) : 0; }
   std::size_t partial_bytes() const { return band_bytes() * static_cast<std::size_t>(bands); }
@@ -124,10 +124,10 @@ class WeightGradientTask {
   Operand of_large() const { return plan_.swapped ? lanes() : rows(); }
   Operand of_small() const { return plan_.swapped ? rows() : lanes(); }
 
-  TileReader<Isa, InputLine, T> large() const {
+  TileReader<Isa, F4::InputLine, T> large() const {
     return {call_.input[0], plan_.grid.low_y, plan_.grid.low_x, patch_, of_large().stride};
   }
-  TileReader<Isa, OutputGradientLine, T> small() const { return {call_.input[1], 0, 0, patch_, of_small().stride}; }
+  TileReader<Isa, F4::OutputGradientLine, T> small() const { return {call_.input[1], 0, 0, patch_, of_small().stride}; }
 
   /// One map after the other: the 36 planes of both are more pages than a processor has at hand.
   void transform_tiles(std::ptrdiff_t first, int count) {
@@ -139,14 +139,8 @@ class WeightGradientTask {
       map.run(sample, row, column, to.first_channel, to.channels, to.tiles + std::ptrdiff_t{t} * to.stride, to.plane);
     });
   }
-  void prefetch(const auto& map, const Operand& to, std::ptrdiff_t first, int count) const {
-    plan_.grid.for_each_tile(first, count, [&](int, int sample, int row, int column) {
-      map.prefetch(sample, row, column, to.first_channel, to.channels);
-    });
-  }
-
   /// sums[point][row][lane] (+)= the outer products of the tiles' channels. Asks for the `next_count` tiles from `next`
-  /// on, a share of them at each point.
+  /// on meanwhile.
   void multiply(int count, bool accumulate, std::ptrdiff_t next, int next_count) {
     static constexpr std::ptrdiff_t none = 0;
     tbb_kernels::OuterProducts p;
@@ -158,12 +152,10 @@ class WeightGradientTask {
     p.inner = count;
     p.sum_step = plan_.lane_block;
     p.accumulate = accumulate;
-    int asked = 0;
-    for (int point = 0; point < products; ++point) {
-      const int until = next_count * (point + 1) / products;
-      prefetch(large(), of_large(), next + asked, until - asked);
-      prefetch(small(), of_small(), next + asked, until - asked);
-      asked = until;
+    Ahead ahead_of_large(large(), plan_.grid, next, next_count, of_large().first_channel, of_large().channels);
+    Ahead ahead_of_small(small(), plan_.grid, next, next_count, of_small().first_channel, of_small().channels);
+    const auto area = static_cast<float>((lanes_ + W - 1) / W * W * rows_);
+    for (int point = 0; point < F4::products; ++point) {
       for (int l = 0; l < lanes_;) {
         const int vectors = Blocks::widest((lanes_ - l + W - 1) / W);
         for (int r = 0; r < rows_;) {
@@ -173,6 +165,10 @@ class WeightGradientTask {
           p.sum = sums_ + point * plan_.sum_plane + std::ptrdiff_t{r} * plan_.lane_block + l;
           Blocks::kernel(vectors, height)(p);
           r += height;
+          const float done =
+              (static_cast<float>(point) + static_cast<float>(l * rows_ + r * vectors * W) / area) / F4::products;
+          ahead_of_large.until(done);
+          ahead_of_small.until(done);
         }
         l += vectors * W;
       }
@@ -185,8 +181,8 @@ class WeightGradientTask {
         const float* from = sums_ + std::ptrdiff_t{r} * plan_.lane_block + l;
         float* to = target + std::ptrdiff_t{row0_ + r} * plan_.lanes + lane0_ + l;
         const int valid = std::min(lanes_ - l, W);
-        transform<WeightGradientLine, V>(
-            [&](int i, int j) { return V::load(from + (i * points + j) * plan_.sum_plane); },
+        transform<F4::WeightGradientLine, V>(
+            [&](int i, int j) { return V::load(from + (i * F4::points + j) * plan_.sum_plane); },
             [&](int i, int j, V v) { add(to + (i * taps + j) * plan_.tap_size(), v, valid, accumulate); });
       }
   }

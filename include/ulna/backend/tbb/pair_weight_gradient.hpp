@@ -5,8 +5,8 @@
 #include <cassert>
 #include <cstring>
 
-#include "ulna/backend/tbb/tile_products.hpp"
 #include "ulna/backend/tbb/parallel.hpp"
+#include "ulna/backend/tbb/tile_products.hpp"
 #include "ulna/backend/tbb/transpose.hpp"
 #include "ulna/backend/tensor.hpp"
 
@@ -15,9 +15,10 @@ namespace ulna::tbb_kernels {
 /// g[t][l][s] = sum over pixels p of large[p stride + t dilation - pad][l] small[p][s].
 ///
 /// Rows of a register block are channels of `large`, packed as [channel][x] so that two neighbours are a pair; lanes
-/// are channels of `small`, packed as [pair of pixels][channel][2]. A task owns a block of both and a band of the
-/// pixels, which it packs chunk by chunk with zero borders; the partial sums of bands are added in their order. All of
-/// it depends on the shapes and the batch alone.
+/// are channels of `small`, packed as [group of channels][pair of pixels][channel of the group][2]. Of a 1x1
+/// convolution all pixels of all samples are one row. A task owns a block of both and a band of the pixels, which it
+/// packs chunk by chunk with zero borders; the partial sums of bands are added in their order. All of it depends on the
+/// shapes and the batch alone.
 template <class Isa>
 struct PairWeightGradientPlan {
   using Blocks = PairBlocks<Isa>;
@@ -36,6 +37,7 @@ struct PairWeightGradientPlan {
   int residues;      ///< pixels of large that a stride apart are neighbours when packed
   int plane;         ///< packed pixels of one channel and residue
   int bands;
+  bool joined;  ///< all pixels are one row
 
   explicit PairWeightGradientPlan(const Call<bf16>& call)
       : window(call.node->window),
@@ -43,15 +45,19 @@ struct PairWeightGradientPlan {
         small(call.input[1].shape),
         batch(call.batch),
         taps(window.taps()) {
+    joined = is_product(call);
+    if (joined) join_rows();
     const int most_lanes = taps == 1 ? 256 : 64;  // more lanes pay for packing the rows
     lane_block = std::min((small.channels + W - 1) / W * W, most_lanes);
     const std::ptrdiff_t fitting = most_sums / (std::ptrdiff_t{taps} * lane_block);
-    const int most_rows = static_cast<int>(std::clamp<std::ptrdiff_t>(fitting, 16, 64));
+    const int most_rows = static_cast<int>(std::clamp<std::ptrdiff_t>(fitting, 16, taps == 1 ? 128 : 64));
     row_block = std::min(large.channels, most_rows / 16 * 16);
     plan_chunks();
     plan_bands();
   }
 
+  /// Lanes that are packed side by side from lane l of a block on, the first of its group: those of a register block.
+  int group_lanes(int l) const { return std::min(Blocks::most_vectors * W, lane_block - l); }
   int row_blocks() const { return (large.channels + row_block - 1) / row_block; }
   int lane_blocks() const { return (small.channels + lane_block - 1) / lane_block; }
   int chunks() const { return batch * chunks_y * chunks_x; }
@@ -73,8 +79,24 @@ struct PairWeightGradientPlan {
     return aligned_bytes(static_cast<std::size_t>(n) * each);
   }
 
+  /// Whether every pixel of `large` meets the same pixel of `small`, and pixels of all samples are equally far apart.
+  bool is_product(const Call<bf16>& call) const {
+    const auto uniform = [](const Tensor<bf16>& x) {
+      return x.batch <= 1 || x.sample_stride == x.pixels() * x.pixel_stride;
+    };
+    return taps == 1 && window.stride == Extent{1, 1, 1} && window.pad_before == Extent{0, 0, 0} &&
+           large.extent() == small.extent() && uniform(call.input[0]) && uniform(call.input[1]);
+  }
+  void join_rows() {
+    const Extent row{1, 1, static_cast<int>(small.pixels()) * batch};
+    large = shape_of(large.channels, row);
+    small = shape_of(small.channels, row);
+    batch = 1;
+  }
+
   void plan_chunks() {
-    chunks_x = (small.width + 63) / 64;
+    const int most_width = joined ? chunk_pixels : 64;
+    chunks_x = (small.width + most_width - 1) / most_width;
     chunk_width = (small.width + chunks_x - 1) / chunks_x;
     constexpr int granule = 2 * Blocks::granule;
     pairs = (chunk_width + granule - 1) / granule * Blocks::granule;
@@ -127,7 +149,7 @@ class PairWeightGradientTask {
     const Range chunks = part_of(plan_.chunks(), plan_.bands, band);
     for (std::ptrdiff_t chunk = chunks.begin; chunk < chunks.end; ++chunk) {
       locate(static_cast<int>(chunk));
-      pack_large();
+      plan_.joined ? pack_product() : pack_large();
       for (int y = 0; y < height_; ++y) pack_small(y);
       multiply(chunk > chunks.begin);
     }
@@ -143,20 +165,55 @@ class PairWeightGradientTask {
     height_ = std::min(plan_.chunk_height, plan_.small.height - y0_);
   }
 
-  /// A row of small as [pair][channel][2], zeros behind the last pixel and channel.
+  /// A row of small, zeros behind the last pixel and channel.
   void pack_small(int y) {
+    constexpr int most = Blocks::most_vectors * W;
     const Tensor<bf16>& in = call_.input[1];
     const bf16* from = in.row(sample_, y0_ + y) + x0_ * in.pixel_stride + lane0_;
-    bf16* to = small_ + y * plan_.small_row();
-    for (int x = 0; x < 2 * plan_.pairs; x += 2)
-      for (int l = 0; l < plan_.lane_block; l += W, to += 2 * W)
-        PairVec<Isa>::join_exact(lanes_of(from, x, l), lanes_of(from, x + 1, l)).store(to);
+    bf16* const row = small_ + y * plan_.small_row();
+    constexpr int ahead = 8;  // pixels: they lie in pages of their own
+    for (int x = 0; x < 2 * plan_.pairs; x += 2) {
+      for (int l = 0; l < lanes_ && x + ahead + 1 < width_; l += 32) {
+        prefetch_near(from + (x + ahead) * in.pixel_stride + l);
+        prefetch_near(from + (x + ahead + 1) * in.pixel_stride + l);
+      }
+      for (int group = 0; group < plan_.lane_block; group += most) {
+        const int lanes = plan_.group_lanes(group);
+        bf16* to = row + group_offset(group) + std::ptrdiff_t{x} * lanes;
+        for (int l = group; l < group + lanes; l += W, to += 2 * W)
+          PairVec<Isa>::join_exact(lanes_of(from, x, l), lanes_of(from, x + 1, l)).store(to);
+      }
+    }
   }
+  std::ptrdiff_t group_offset(int l) const { return std::ptrdiff_t{2} * plan_.pairs * l; }
   [[gnu::always_inline]] V lanes_of(const bf16* from, int x, int l) const {
     const int n = lanes_ - l;
     if (x >= width_ || n <= 0) return V::zero();
     const bf16* at = from + x * call_.input[1].pixel_stride + l;
     return n >= W ? V::load(at) : V::load_partial(at, n);
+  }
+
+  /// The pixels of a product's `large` as [channel][x]: pairs of pixels, transposed.
+  void pack_product() {
+    const Tensor<bf16>& in = call_.input[0];
+    const bf16* from = in.pixel(0, x0_) + row0_;
+    const auto channels_of = [&](int x, int c) __attribute__((always_inline)) {
+      const int n = rows_ - c;
+      const bf16* at = from + x * in.pixel_stride + c;
+      return x >= width_ ? V::zero() : n >= W ? V::load(at) : V::load_partial(at, n);
+    };
+    for (int c = 0; c < rows_; c += W)
+      for (int x = 0; x < 2 * plan_.pairs; x += 2 * W) {
+        V square[W];
+        for (int i = 0; i < W; ++i)
+          square[i] = {
+              (typename V::Native)PairVec<Isa>::join_exact(channels_of(x + 2 * i, c), channels_of(x + 2 * i + 1, c))
+                  .pairs};
+        transpose_square(square);
+        bf16* to = large_ + std::ptrdiff_t{c} * plan_.plane + x;
+        for (int r = 0; r < std::min(W, rows_ - c); ++r, to += plan_.plane)
+          std::memcpy(static_cast<void*>(to), &square[r].v, sizeof square[r].v);
+      }
   }
 
   /// The pixels of `large` under the windows of the chunk as [y][channel][residue][x], zeros outside the image.
@@ -169,12 +226,12 @@ class PairWeightGradientTask {
     const int height = (height_ - 1) * w.stride.height + span_of(w.kernel.height, w.dilation.height);
     for (int y = 0; y < height; ++y) {
       const int iy = first_y + y;
-      const bool outside = iy < 0 || iy >= in.shape.height;
+      const bool outside = iy < 0 || iy >= plan_.large.height;
       for (int residue = 0; residue < plan_.residues; ++residue) {
         bf16* to = large_ + y * plan_.large_row() + residue * plan_.plane;
         const int first = x0_ * step - w.pad_before.width + residue;  // the pixel at the start of this residue's row
         const int before = first < 0 ? (-first + step - 1) / step : 0;
-        const int behind = first < in.shape.width ? (in.shape.width - first + step - 1) / step : 0;
+        const int behind = first < plan_.large.width ? (plan_.large.width - first + step - 1) / step : 0;
         const int begin = std::min(before, plan_.plane - W);
         const int end = outside ? begin : std::clamp(behind, begin, plan_.plane - W);
         if (begin < end)
@@ -202,7 +259,6 @@ class PairWeightGradientTask {
     p.a_offset = large_offset_;
     p.b_offset = small_offset_;
     p.a_row = std::ptrdiff_t{plan_.residues} * plan_.plane;
-    p.b_step = 2 * plan_.lane_block;
     p.outer = height_;
     p.pairs = plan_.pairs;
     p.sum_step = plan_.lane_block;
@@ -213,10 +269,11 @@ class PairWeightGradientTask {
                       std::ptrdiff_t{column % w.stride.width} * plan_.plane + column / w.stride.width;
       for (int l = 0; l < lanes_;) {
         const int vectors = Blocks::widest((lanes_ - l + W - 1) / W);
+        p.b = small_ + group_offset(l);
+        p.b_step = 2 * plan_.group_lanes(l);
         for (int r = 0; r < rows_;) {
           const int height = Blocks::next_rows(vectors, rows_ - r);
           p.a = a + r * p.a_row;
-          p.b = small_ + 2 * l;
           p.sum = sums_ + (std::ptrdiff_t{tap} * plan_.padded_rows() + r) * plan_.lane_block + l;
           Blocks::kernel(vectors, height)(p);
           r += height;

@@ -188,8 +188,8 @@ class AttentionTask {
 
   /// scores[j][i] = x[j] . columns[i]
   void score(const Matrix& x, const float* columns, float* scores) const {
-    multiply<Isa, true>(x, columns, plan_.queries, plan_.size, scores,
-                        plan_.queries, plan_.tokens, vector_count_, false);
+    multiply<Isa, true>(x, columns, plan_.queries, plan_.size, scores, plan_.queries, plan_.tokens, vector_count_,
+                        false);
   }
 
   /// s[j] = exp((s[j] - max s) scale) for a vector of queries. Returns the sum over j.
@@ -236,7 +236,7 @@ void attention(const Call<T>& call) {
   const AttentionPlan<Isa> plan(call, call.input[0]);
   parallel_tasks<Isa>(plan.batch * plan.heads * plan.parts, [&](int task) {
     detail::AttentionTask<Isa, T> worker(call, plan,
-                                      scratch_piece<float>(call.scratch, 0, plan.forward_bytes(), thread_slot()));
+                                         scratch_piece<float>(call.scratch, 0, plan.forward_bytes(), thread_slot()));
     const int head = task / plan.parts;
     worker.forward(head / plan.heads, head % plan.heads, part_of(plan.blocks, plan.parts, task % plan.parts));
   });
@@ -253,7 +253,7 @@ void attention_gradient(const Call<T>& call) {
   const AttentionPlan<Isa> plan(call, call.input[1]);
   parallel_tasks<Isa>(plan.batch * plan.heads, [&](int task) {
     detail::AttentionTask<Isa, T> worker(call, plan,
-                                      scratch_piece<float>(call.scratch, 0, plan.backward_bytes(), thread_slot()));
+                                         scratch_piece<float>(call.scratch, 0, plan.backward_bytes(), thread_slot()));
     worker.backward(task / plan.heads, task % plan.heads);
   });
 }

@@ -27,7 +27,7 @@ class Task {
   static constexpr int W = Isa::width;
   static constexpr int products = F::products;
   static constexpr bool can_stream = std::is_same_v<T, float> && W * sizeof(T) == 64;
-  static constexpr std::int64_t larger_than_caches = 8 * 1024 * 1024;  ///< elements
+  static constexpr std::int64_t larger_than_caches = 4 * 1024 * 1024;  ///< elements
 
  public:
   /// `shared`: room for the transformed inputs of a round, where the plan shares them.

@@ -122,15 +122,17 @@ struct Plan {
   static constexpr int W = Isa::width;
   static constexpr int products = F::products;
   static constexpr int most_channels = 64;
-  static constexpr int low_block = 24 * 36 / products / 12 * 12;   ///< tiles; a multiple of the rows of register blocks
-  static constexpr int high_block = 72 * 36 / products / 12 * 12;  ///< of all tiles, which then are one block
-  static constexpr int most_tiles = 144;                           ///< of a task that shares inputs
-  static constexpr int weight_rows = 16;                           ///< channels whose taps are gathered at a time
-  static constexpr std::ptrdiff_t most_kept = 4 * 1024 * 1024;     ///< floats of transformed weights, of each thread
-  static constexpr std::ptrdiff_t most_shared = 4 * 1024 * 1024;   ///< floats of transformed inputs
+  static constexpr int least_block = 24 * 36 / products / 12 * 12;  ///< tiles; a multiple of a register block's rows
+  static constexpr int high_block = 72 * 36 / products / 12 * 12;   ///< of all tiles, which then are one block
+  static constexpr int most_tiles = 144;                            ///< of a task that shares inputs
+  static constexpr int weight_rows = 16;                            ///< channels whose taps are gathered at a time
+  static constexpr std::ptrdiff_t most_kept = 4 * 1024 * 1024;      ///< floats of transformed weights, of each thread
+  static constexpr std::ptrdiff_t most_shared = 4 * 1024 * 1024;    ///< floats of transformed inputs
 
-  /// Outputs of a block: the more, the less often are inputs transformed, as long as their weights leave room.
-  static constexpr int most_outputs(int channels) { return channels <= 256 ? 128 : 64; }
+  /// Outputs and tiles of a block: the more outputs, the less often are inputs transformed, as long as their weights
+  /// leave room; the more tiles, the less often do the weights of many channels stream.
+  static constexpr int most_outputs(int channels) { return channels < 256 ? 128 : 64; }
+  static constexpr int low_block(int channels) { return channels < 256 ? least_block : 2 * least_block; }
 
   Grid<F> grid;
   bool flipped;  ///< the adjoint is a convolution with the taps in reverse
@@ -201,7 +203,7 @@ struct Plan {
       tile_block = std::min(round_tiles, most_tiles);
     } else {
       round_tiles = static_cast<int>(tiles());
-      tile_block = one_block ? round_tiles : low_block;
+      tile_block = one_block ? round_tiles : low_block(channels);
     }
   }
 

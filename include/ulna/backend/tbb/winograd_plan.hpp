@@ -182,12 +182,14 @@ struct Plan {
   /// [block of channels][point][tile][channel], for all threads.
   std::size_t shared_bytes() const { return shares_inputs ? floats(channel_blocks * products * input_plane) : 0; }
 
-  /// Enough groups of tiles to keep the threads busy, each long enough to pay for transforming its weights. Any number
-  /// gives the same results.
+  /// Enough groups of tiles to keep the threads busy, each long enough to pay for transforming its weights, but where a
+  /// thread would have none. Any number gives the same results.
   int groups(std::ptrdiff_t tiles_at_hand, int threads) const {
-    const std::ptrdiff_t wanted = (8 * threads + output_blocks() - 1) / output_blocks();
+    const auto per_block = [&](int tasks) { return std::ptrdiff_t{(tasks + output_blocks() - 1) / output_blocks()}; };
+    const std::ptrdiff_t paying = std::min(per_block(8 * threads), tiles_at_hand / 64);
+    const std::ptrdiff_t needed = std::min(per_block(threads), tiles_at_hand / 12);
     const std::ptrdiff_t least = shares_inputs ? (tiles_at_hand + tile_block - 1) / tile_block : 1;
-    return static_cast<int>(std::clamp(std::min(wanted, tiles_at_hand / 64), least, tiles_at_hand));
+    return static_cast<int>(std::clamp(std::max(paying, needed), least, tiles_at_hand));
   }
 
  private:

@@ -4,8 +4,11 @@
 #include <doctest/doctest.h>
 
 #include "simulate_plan.hpp"
+#include "ulna/graph/cost.hpp"
+#include "ulna/model/attention_unet.hpp"
 #include "ulna/model/r2_unet.hpp"
 #include "ulna/model/unet.hpp"
+#include "ulna/model/unet_plus_plus.hpp"
 #include "ulna/program.hpp"
 #include "ulna/train/loss.hpp"
 
@@ -154,14 +157,55 @@ TEST_CASE("a convolution takes over the memory of a residual that nobody reads a
   static_assert(inner.size() == 1 && inner[0]);
 }
 
+namespace {
+
+constexpr std::int64_t arena_bytes(const auto& compiled) { return 4 * compiled.plan.arena; }
+
+/// Elements that a graph's concatenations copy.
+constexpr std::int64_t copied_bytes(const auto& compiled) {
+  std::int64_t bytes = 0;
+  for (int i = 0; i < compiled.graph.nodes.size(); ++i)
+    if (compiled.graph.nodes[i].op == Op::concat) bytes += cost_of(compiled, i, 1).bytes_written;
+  return bytes;
+}
+
+}  // namespace
+
+TEST_CASE("skips are copied where their concatenations keep much memory from others") {
+  constexpr std::int64_t level = 4 * 32 * 256 * 256;  // a map of U-Net++'s first level, 8.4 MB
+
+  // Four nodes of the first level wait for the last concatenation. While the third decoder writes its first map, three
+  // of them live beside its concatenation, 5 + 1 maps; six nodes of deeper levels take 2.16 maps and a pool 1/32.
+  constexpr const auto& nested = Program<UNetPlusPlus<Classes<1>, ConvBias<true>>, Image<3, 256, 256>>::inference;
+  static_assert(arena_bytes(nested) == 93'585'408);
+  static_assert(arena_bytes(nested) < 12 * level);
+  CHECK(PlanSimulation(Program<UNetPlusPlus<Classes<1>, Width<2>>, Image<3, 16, 16>>::inference, 2).run() == "");
+
+  // The gated skip is copied: 16.8 MB for as much. At the concatenation, twice as wide as each of its parts, skip and
+  // upsampled map live, and the four attention maps that are published.
+  constexpr const auto& gated = Program<AttentionUNet<Classes<1>>, Image<3, 256, 256>>::inference;
+  constexpr std::int64_t map = 4 * 64 * 256 * 256;
+  constexpr std::int64_t attention = 4 * (256 * 256 + 128 * 128 + 64 * 64 + 32 * 32);
+  static_assert(arena_bytes(gated) == 4 * map + attention);
+  static_assert(copied_bytes(gated) == map);
+
+  // Here a copy would save less than half of what it costs: the concatenation of level 0 (2 maps), of level 1 (1) and
+  // of level 2 (1/2) and 3 (1/4) are all there when the encoder ends, with a map of level 3 (1/8) and a pool (1/32);
+  // what does not fit is another 1/32.
+  constexpr const auto& plain = Program<UNet<>, Image<1, 512, 512>>::inference;
+  static_assert(copied_bytes(plain) == 0);
+  static_assert(32 * arena_bytes(plain) == 126 * (std::int64_t{4} * 64 * 512 * 512));
+}
+
 TEST_CASE("the simulation notices a value that is overwritten too early") {
   using P = Program<Small<norm::None>, Image<1, 16, 16>>;
   auto compiled = P::inference;
   int found = 0;
   // Every value that is moved onto another one that lives longer than the next node must be noticed: the skip of
-  // level 0 lives until the last decoder.
+  // level 0 lives until the last concatenation.
   int skip = -1;
   for (int i = 0; i < compiled.graph.nodes.size(); ++i) {
+    if (compiled.graph.nodes[i].op == Op::concat && compiled.graph.nodes[i].input[0] == skip) break;
     if (compiled.graph.nodes[i].op == Op::max_pool && skip < 0) skip = compiled.graph.nodes[i].input[0];
     if (skip < 0 || compiled.graph.nodes[i].op != Op::convolution) continue;
     auto broken = compiled;

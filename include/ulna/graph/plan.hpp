@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Where every value lives. Views first (concatenation, slices, in-place), then memory by liveness: best fit in the
-// order of execution, or at inference the largest first, whichever takes less.
+// Where every value lives. Views first (concatenation, slices, in-place), then memory by liveness (graph/pack.hpp).
 //
 // Offsets are in elements, for a batch of one. At batch B every offset and size is multiplied by B, so one plan serves
 // every batch; records that do not grow with the batch waste a few bytes by it.
@@ -9,6 +8,7 @@
 #include <cstdint>
 
 #include "ulna/graph/graph.hpp"
+#include "ulna/graph/pack.hpp"
 #include "ulna/op/ops.hpp"
 
 namespace ulna {
@@ -42,63 +42,7 @@ struct Plan {
   std::int64_t unplanned = 0;   ///< arena elements if every value had memory of its own
 };
 
-/// Elements that buffers are rounded up to: 64 bytes of float.
-inline constexpr std::int64_t alignment_elements = 16;
-
-constexpr std::int64_t aligned(std::int64_t n) {
-  return (n + alignment_elements - 1) / alignment_elements * alignment_elements;
-}
-
 namespace detail {
-
-/// The free addresses of an arena without end, as gaps in rising order.
-class FreeList {
- public:
-  constexpr FreeList() { gaps_.push_back({0, std::int64_t{1} << 62}); }
-
-  /// The beginning of the smallest gap that holds `size`, which is then taken.
-  constexpr std::int64_t take(std::int64_t size) {
-    int best = gaps_.size() - 1;
-    for (int k = 0; k + 1 < gaps_.size(); ++k)
-      if (gaps_[k].length() >= size && gaps_[k].length() < gaps_[best].length()) best = k;
-    const std::int64_t begin = gaps_[best].begin;
-    gaps_[best].begin += size;
-    if (gaps_[best].length() == 0) erase(best);
-    return begin;
-  }
-
-  constexpr void give_back(std::int64_t begin, std::int64_t end) {
-    int k = 0;
-    while (gaps_[k].end < begin) ++k;
-    if (gaps_[k].end == begin) {
-      gaps_[k].end = end;
-      if (gaps_[k + 1].begin == end) {
-        gaps_[k].end = gaps_[k + 1].end;
-        erase(k + 1);
-      }
-    } else if (gaps_[k].begin == end) {
-      gaps_[k].begin = begin;
-    } else {
-      gaps_.push_back({});
-      for (int i = gaps_.size() - 1; i > k; --i) gaps_[i] = gaps_[i - 1];
-      gaps_[k] = {begin, end};
-    }
-  }
-
- private:
-  struct Gap {
-    std::int64_t begin = 0;
-    std::int64_t end = 0;
-    constexpr std::int64_t length() const { return end - begin; }
-  };
-
-  constexpr void erase(int k) {
-    for (int i = k; i + 1 < gaps_.size(); ++i) gaps_[i] = gaps_[i + 1];
-    gaps_.pop_back();
-  }
-
-  FixedVector<Gap, node_capacity> gaps_{};
-};
 
 class Planner {
  public:
@@ -108,6 +52,8 @@ class Planner {
       shift_.push_back(0);
       last_use_.push_back(i);
       next_member_.push_back(-1);
+      buffer_.push_back(-1);
+      copied_.push_back(false);
       plan_.places.push_back({});
     }
     for (int i = 0; i < n_; ++i)
@@ -120,8 +66,8 @@ class Planner {
 
   constexpr Plan<> run() {
     assign_storage();
-    alias_slices_and_concats();
-    alias_in_place();
+    arrange();
+    if (g_.loss < 0) copy_what_waits();
     allocate();
     return plan_;
   }
@@ -168,6 +114,78 @@ class Planner {
     }
   }
 
+  /// Decides which values share memory, and lists the buffers that are left.
+  constexpr void arrange() {
+    for (int i = 0; i < n_; ++i) {
+      parent_[i] = next_member_[i] = buffer_[i] = -1;
+      shift_[i] = 0;
+      swap_operands_[i] = false;
+    }
+    alias_slices_and_concats();
+    alias_in_place();
+    list_buffers();
+  }
+
+  /// A skip connection that lives in the concatenation of the decoder keeps the rest of that wide buffer from others,
+  /// though it is not needed before. At inference such values get memory of their own, and are copied when the
+  /// concatenation runs, where that lowers the peak by at least half of what it copies.
+  constexpr void copy_what_waits() {
+    const std::int64_t peak = least_height(buffers_, n_);
+    const std::int64_t copied = copied_elements();
+    FixedVector<int, node_capacity> waiting{};
+    for (int i = 0; i < n_; ++i) {
+      if (g_.nodes[i].op != Op::concat) continue;
+      for (const int x : g_.nodes[i].input)
+        if (x >= 0 && x + 1 < i && may_be_view(x) && !copied_[x]) {
+          waiting.push_back(x);
+          copied_[x] = true;
+        }
+    }
+    if (waiting.empty()) return;
+    arrange();
+    const std::int64_t lower = least_height(buffers_, n_);
+    if (lower < peak) {
+      for (const int x : waiting) copied_[x] = !fits_in_concat(x, lower);
+      arrange();
+      if (2 * (peak - least_height(buffers_, n_)) >= copied_elements() - copied) return;
+    }
+    for (const int x : waiting) copied_[x] = false;
+    arrange();
+  }
+
+  /// Whether no more than `height` is needed at once when value x, which has memory of its own now, lives in the last
+  /// concatenation that reads it. If so, buffers_ has it there.
+  constexpr bool fits_in_concat(int x, std::int64_t height) {
+    ArenaBuffer& own = buffers_[buffer_[root(x)]];
+    if (own.id != x || next_member_[x] >= 0) return false;
+    const int reader = last_use_[x];
+    if (reader == n_ || g_.nodes[reader].op != Op::concat) return false;
+    ArenaBuffer& whole = buffers_[buffer_[root(reader)]];
+    const ArenaBuffer own_before = own;
+    const ArenaBuffer whole_before = whole;
+    if (own.begin < whole.begin) whole.begin = own.begin;
+    own.size = 0;
+    if (least_height(buffers_, n_) <= height) return true;
+    own = own_before;
+    whole = whole_before;
+    return false;
+  }
+
+  /// What concatenations copy.
+  constexpr std::int64_t copied_elements() const {
+    std::int64_t sum = 0;
+    for (int i = 0; i < n_; ++i) {
+      const Node& n = g_.nodes[i];
+      int begin = 0;
+      for (int k = 0; n.op == Op::concat && k < n.inputs(); ++k) {
+        const int x = n.input[static_cast<std::size_t>(k)];
+        if (root(x) != root(i) || channel_in_root(x) != channel_in_root(i) + begin) sum += g_.nodes[x].shape.size();
+        begin += g_.nodes[x].shape.channels;
+      }
+    }
+    return sum;
+  }
+
   /// `child` lives in `parent` from channel `shift` on.
   constexpr void make_view(int child, int parent, int shift) {
     parent_[child] = parent;
@@ -188,11 +206,15 @@ class Planner {
       int begin = 0;
       for (int k = 0; k < n.inputs(); ++k) {
         const int x = n.input[static_cast<std::size_t>(k)];
-        if (in_arena(x) && parent_[x] < 0 && g_.nodes[x].per_sample && g_.nodes[x].op != Op::slice && !outlives(x, i))
-          make_view(x, i, begin);
+        if (may_be_view(x) && parent_[x] < 0 && !copied_[x] && !outlives(x, i)) make_view(x, i, begin);
         begin += g_.nodes[x].shape.channels;
       }
     }
+  }
+
+  /// Whether a concatenation may hold value x.
+  constexpr bool may_be_view(int x) const {
+    return in_arena(x) && g_.nodes[x].per_sample && g_.nodes[x].op != Op::slice;
   }
 
   /// Whether value x lives longer than a concatenation that is computed twice.
@@ -260,27 +282,43 @@ class Planner {
         if (!in_arena(x) || g_.nodes[x].shape != n.shape || g_.nodes[x].per_sample != n.per_sample || twice) continue;
         if (last_use_of_memory(x) != i || (residual && overlap(x, n.input[0]))) continue;
         if (k == 1) swap_operands_[i] = true;
-        make_view(i, x, 0);
+        make_view(i, root(x), channel_in_root(x));  // not x, to keep the way to the root short
         join_members(i);
         break;
       }
     }
   }
 
-  constexpr void allocate() {
+  /// What has memory of its own, in the order in which it is written first.
+  constexpr void list_buffers() {
+    buffers_.count = 0;
+    const auto write = [&](int id, int writer) {
+      const int r = root(id);
+      if (!in_arena(id) || buffer_[r] >= 0) return;
+      buffer_[r] = buffers_.size();
+      buffers_.push_back({.id = r, .size = size_of(r), .begin = writer, .end = writer});
+    };
     for (int i = 0; i < n_; ++i) {
-      begin_.push_back(-1);
-      end_.push_back(last_use_[i]);
+      write(i, i);
+      if (const int pool = pool_of(g_, i); pool >= 0) write(pool, i);
     }
     for (int i = 0; i < n_; ++i) {
       if (!in_arena(i)) continue;
-      if (last_use_[i] > end_[root(i)]) end_[root(i)] = last_use_[i];
-      plan_.unplanned += size_of(i);
+      ArenaBuffer& b = buffers_[buffer_[root(i)]];
+      if (last_use_[i] > b.end) b.end = last_use_[i];
     }
-    allocate_in_order();
-    if (g_.loss < 0) allocate_by_size();
+  }
+
+  constexpr void allocate() {
+    Packer packer(buffers_, n_);
+    packer.pack_in_order();
+    if (g_.loss < 0) packer.pack_by_size();
+    plan_.arena = packer.height();
+    for (int k = 0; k < buffers_.size(); ++k) plan_.places[buffers_[k].id].offset = packer.offset(k);
     for (int i = 0; i < n_; ++i) {
-      if (!in_arena(i) || parent_[i] < 0) continue;
+      if (!in_arena(i)) continue;
+      plan_.unplanned += size_of(i);
+      if (parent_[i] < 0) continue;
       const int r = root(i);
       Place& p = plan_.places[i];
       p.offset = plan_.places[r].offset;
@@ -292,72 +330,6 @@ class Planner {
 
   constexpr std::int64_t size_of(int id) const { return aligned(g_.nodes[id].shape.size()); }
 
-  /// Each buffer in turn goes to the best gap among those that live then.
-  constexpr void allocate_in_order() {
-    FixedVector<int, node_capacity> first_dying{};  // roots whose last use a node is, as lists
-    FixedVector<int, node_capacity> next_dying{};
-    for (int i = 0; i < n_; ++i) {
-      first_dying.push_back(-1);
-      next_dying.push_back(-1);
-    }
-    FreeList free;
-    const auto write = [&](int id, int writer) {
-      const int r = root(id);
-      if (!in_arena(id) || begin_[r] >= 0) return;
-      begin_[r] = writer;
-      const std::int64_t offset = free.take(size_of(r));
-      plan_.places[r].offset = offset;
-      if (offset + size_of(r) > plan_.arena) plan_.arena = offset + size_of(r);
-      if (end_[r] == n_) return;
-      next_dying[r] = first_dying[end_[r]];
-      first_dying[end_[r]] = r;
-    };
-    for (int i = 0; i < n_; ++i) {
-      write(i, i);
-      if (const int pool = pool_of(g_, i); pool >= 0) write(pool, i);
-      for (int r = first_dying[i]; r >= 0; r = next_dying[r]) {
-        const std::int64_t offset = plan_.places[r].offset;
-        free.give_back(offset, offset + size_of(r));
-      }
-    }
-  }
-
-  /// The largest buffers first, each as low as those that live at the same time let it lie: kept where it takes less.
-  constexpr void allocate_by_size() {
-    FixedVector<int, node_capacity> by_size{};
-    FixedVector<int, node_capacity> by_offset{};  // those that have their place
-    FixedVector<std::int64_t, node_capacity> offset{};
-    FixedVector<std::int64_t, node_capacity> smallness{};
-    for (int i = 0; i < n_; ++i) {
-      offset.push_back(0);
-      smallness.push_back(-size_of(i));
-      if (in_arena(i) && parent_[i] < 0) insert(by_size, i, smallness);
-    }
-    std::int64_t arena = 0;
-    for (const int r : by_size) {
-      for (const int other : by_offset) {
-        if (end_[other] < begin_[r] || end_[r] < begin_[other]) continue;
-        if (offset[other] >= offset[r] + size_of(r)) break;
-        if (offset[other] + size_of(other) > offset[r]) offset[r] = offset[other] + size_of(other);
-      }
-      if (offset[r] + size_of(r) > arena) arena = offset[r] + size_of(r);
-      insert(by_offset, r, offset);
-    }
-    if (arena >= plan_.arena) return;
-    plan_.arena = arena;
-    for (const int r : by_size) plan_.places[r].offset = offset[r];
-  }
-
-  /// Inserts `id` into a list that is sorted by rising keys.
-  static constexpr void insert(FixedVector<int, node_capacity>& list, int id,
-                               const FixedVector<std::int64_t, node_capacity>& key) {
-    list.push_back(id);
-    for (int k = list.size() - 1; k > 0 && key[list[k - 1]] > key[id]; --k) {
-      list[k] = list[k - 1];
-      list[k - 1] = id;
-    }
-  }
-
   const Graph<>& g_;
   int n_;
   Plan<> plan_{};
@@ -365,8 +337,9 @@ class Planner {
   FixedVector<int, node_capacity> shift_{};
   FixedVector<int, node_capacity> last_use_{};
   FixedVector<int, node_capacity> next_member_{};
-  FixedVector<int, node_capacity> begin_{};  ///< of a root: the first node that writes into it
-  FixedVector<int, node_capacity> end_{};    ///< of a root: the last that reads from it
+  FixedVector<int, node_capacity> buffer_{};   ///< of a root: which of the buffers it is
+  FixedVector<bool, node_capacity> copied_{};  ///< lives in no concatenation, though it might
+  FixedVector<ArenaBuffer, node_capacity> buffers_{};
 
  public:
   bool swap_operands_[node_capacity]{};  ///< sums that write into their second operand

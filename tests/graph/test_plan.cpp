@@ -189,12 +189,19 @@ TEST_CASE("skips are copied where their concatenations keep much memory from oth
   static_assert(arena_bytes(gated) == 4 * map + attention);
   static_assert(copied_bytes(gated) == map);
 
-  // Here a copy would save less than half of what it costs: the concatenation of level 0 (2 maps), of level 1 (1) and
-  // of level 2 (1/2) and 3 (1/4) are all there when the encoder ends, with a map of level 3 (1/8) and a pool (1/32);
-  // what does not fit is another 1/32.
+  // The skip of level 0 (1 map) waits beside its concatenation (2) while a map of level 1 (1/2) is upsampled into that.
+  // It would take 126/32 maps if all skips lived in their concatenations; of the others only that of level 0 is copied.
   constexpr const auto& plain = Program<UNet<>, Image<1, 512, 512>>::inference;
-  static_assert(copied_bytes(plain) == 0);
-  static_assert(32 * arena_bytes(plain) == 126 * (std::int64_t{4} * 64 * 512 * 512));
+  constexpr std::int64_t large = std::int64_t{4} * 64 * 512 * 512;
+  static_assert(2 * arena_bytes(plain) == 7 * large);
+  static_assert(copied_bytes(plain) == large);
+
+  // Upsampling by nearest neighbours needs most, so copies save nothing: what is upsampled (1/2), the result (2) and
+  // the concatenation (2), for whose other half (1) the skip would have memory of its own.
+  constexpr const auto& recurrent =
+      Program<R2UNet<Classes<1>, R2Blocks<recurrent::SharedStatistics>>, Image<3, 256, 256>>::inference;
+  static_assert(2 * arena_bytes(recurrent) == 9 * map);
+  static_assert(copied_bytes(recurrent) == 0);
 }
 
 TEST_CASE("the simulation notices a value that is overwritten too early") {

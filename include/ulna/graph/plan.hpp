@@ -128,7 +128,7 @@ class Planner {
 
   /// A skip connection that lives in the concatenation of the decoder keeps the rest of that wide buffer from others,
   /// though it is not needed before. At inference such values get memory of their own, and are copied when the
-  /// concatenation runs, where that lowers the peak by at least half of what it copies.
+  /// concatenation runs, where that lowers the peak by at least a third of what it copies.
   constexpr void copy_what_waits() {
     const std::int64_t peak = least_height(buffers_, n_);
     const std::int64_t copied = copied_elements();
@@ -147,7 +147,7 @@ class Planner {
     if (lower < peak) {
       for (const int x : waiting) copied_[x] = !fits_in_concat(x, lower);
       arrange();
-      if (2 * (peak - least_height(buffers_, n_)) >= copied_elements() - copied) return;
+      if (3 * (peak - least_height(buffers_, n_)) >= copied_elements() - copied) return;
     }
     for (const int x : waiting) copied_[x] = false;
     arrange();

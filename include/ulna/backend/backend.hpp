@@ -17,7 +17,7 @@ namespace ulna {
 ///   kernel<op>(node)                 the kernel for a node of that op, chosen in a constant expression
 ///   scratch_bytes<op>(call, threads) working memory that the kernel needs for this call (data pointers not yet set)
 ///   packed_weights                   optional: the order of packed weights that its kernels read (WeightOrder)
-///   Footprint                        optional: what an output's bits depend on (graph/analyse.hpp), for exact tiling
+///   Footprint                        optional: what an output's bits depend on in exact tiles (graph/analyse.hpp)
 ///   Tiles                            optional: the backend of exact tiles, made from a B; by default B
 template <class B>
 concept Backend = requires(const Node& node, const Call<typename B::Element>& call) {

@@ -22,52 +22,43 @@ struct Direct {
   using Tiles = Direct;
 };
 
-namespace detail {
-template <class F>
-struct WinogradBy {
-  using Algorithm = F;
-  using Footprint = ulna::winograd::Footprint<F>;
+/// 3x3 convolutions of stride 1 between 16 or more channels, and their gradients, as Winograd's F(4x4, 3x3) in float:
+/// two to three times as fast as direct ones of floats, with rounding errors about ten times as large (1e-6 to 1e-5 of
+/// the values). An output's bits depend on its tile of 6 x 6 inputs: exact tiles of an image lie on a coarser grid and
+/// overlap about twice as far.
+///
+/// With activations of bf16 it rounds less than Direct, whose weights are bf16 too, and is faster where the processor
+/// has no AMX.
+struct Winograd4 {
+  using Footprint = ulna::winograd::Footprint<ulna::winograd::F4>;
+  using Tiles = Winograd4;
+  static constexpr bool by_extent = false;  ///< whether the extent of a map decides how it is computed
   template <class Isa, class T>
   static bool winograd(const Call<T>& call) {
     return ulna::winograd::chosen(call);
   }
 };
 
-/// Direct products where AMX multiplies tiles of bf16. The halo of exact tiles is Winograd's on either: a program's
-/// type does not depend on -march.
-template <class F>
-struct TilesOrWinogradBy : WinogradBy<F> {
+/// The same, but maps of more than some 40 x 40 pixels by F(6x6, 3x3): faster by a fifth, with rounding errors twice as
+/// large. Tiles of an image would have to overlap three times as far as direct ones, so exact tiles are Winograd4's.
+struct Winograd : Winograd4 {
+  static constexpr bool by_extent = true;
+};
+
+/// Direct products where AMX multiplies tiles of bf16, Winograd4 where not. The halo of exact tiles is Winograd4's on
+/// either: a program's type does not depend on -march.
+struct TilesOrWinograd4 : Winograd4 {
+  using Tiles = TilesOrWinograd4;
   template <class Isa, class T>
   static bool winograd(const Call<T>& call) {
     constexpr bool tiles = Isa::pair_dot == PairDot::tiles || Isa::pair_dot == PairDot::emulated_tiles;
     return !tiles && ulna::winograd::chosen(call);
   }
 };
-}  // namespace detail
-
-/// 3x3 convolutions of stride 1 between 16 or more channels, and their gradients, as Winograd's F(4x4, 3x3) in float:
-/// two to three times as fast as direct ones of floats, with rounding errors about ten times as large (1e-6 to 1e-5 of
-/// the values). An output's bits depend on its tile of 6 x 6 inputs: exact tiles of an image lie on a coarser grid and
-/// overlap about twice as far.
-struct Winograd4 : detail::WinogradBy<ulna::winograd::F4> {
-  using Tiles = Winograd4;
-};
-
-/// The same with F(6x6, 3x3), but for weight gradients: faster by a fifth, rounding errors twice as large. Tiles of an
-/// image would overlap three times as far as direct ones, and are computed by Winograd4.
-///
-/// With activations of bf16 it rounds less than Direct, whose weights are bf16 too, and is faster where the processor
-/// has no AMX.
-struct Winograd : detail::WinogradBy<ulna::winograd::F6> {
-  using Tiles = Winograd4;
-};
 
 /// Direct products where AMX multiplies tiles of bf16, Winograd where not.
-struct TilesOrWinograd4 : detail::TilesOrWinogradBy<ulna::winograd::F4> {
-  using Tiles = TilesOrWinograd4;
-};
-struct TilesOrWinograd : detail::TilesOrWinogradBy<ulna::winograd::F6> {
-  using Tiles = TilesOrWinograd4;
+struct TilesOrWinograd : TilesOrWinograd4 {
+  static constexpr bool by_extent = true;
 };
 
 /// What `cpu::Tbb<T>` uses when nothing is said: the fastest.
@@ -81,9 +72,13 @@ namespace ulna::tbb_kernels {
 /// Op::convolution and Op::transposed_convolution.
 template <class Arithmetic, class Isa, class T>
 void convolution_by(const Call<T>& call) {
-  if constexpr (!std::is_same_v<Arithmetic, arithmetic::Direct>)
-    if (Arithmetic::template winograd<Isa>(call))
-      return winograd::convolution<Isa, T, typename Arithmetic::Algorithm>(call);
+  if constexpr (!std::is_same_v<Arithmetic, arithmetic::Direct>) {
+    if (Arithmetic::template winograd<Isa>(call)) {
+      if constexpr (Arithmetic::by_extent)
+        if (winograd::larger_tiles_win(call.output.shape)) return winograd::convolution<Isa, T, winograd::F6>(call);
+      return winograd::convolution<Isa, T, winograd::F4>(call);
+    }
+  }
   if constexpr (std::is_same_v<T, bf16>)
     pair_convolution<Isa>(call);
   else
@@ -91,9 +86,14 @@ void convolution_by(const Call<T>& call) {
 }
 template <class Arithmetic, class Isa, class T>
 std::size_t convolution_by_scratch_bytes(const Call<T>& call, int threads) {
-  if constexpr (!std::is_same_v<Arithmetic, arithmetic::Direct>)
-    if (Arithmetic::template winograd<Isa>(call))
-      return winograd::convolution_scratch_bytes<Isa, T, typename Arithmetic::Algorithm>(call, threads);
+  if constexpr (!std::is_same_v<Arithmetic, arithmetic::Direct>) {
+    if (Arithmetic::template winograd<Isa>(call)) {
+      if constexpr (Arithmetic::by_extent)
+        if (winograd::larger_tiles_win(call.output.shape))
+          return winograd::convolution_scratch_bytes<Isa, T, winograd::F6>(call, threads);
+      return winograd::convolution_scratch_bytes<Isa, T, winograd::F4>(call, threads);
+    }
+  }
   if constexpr (std::is_same_v<T, bf16>)
     return pair_convolution_scratch_bytes<Isa>(call, threads);
   else

@@ -39,9 +39,9 @@ class Tbb {
  public:
   using Element = T;
   using Master = float;
-  using Footprint = typename Arithmetic::Footprint;
   /// What exact tiles of an image are computed with: the same threads, and where that pays, another arithmetic.
   using Tiles = Tbb<T, typename Arithmetic::Tiles, Isa>;
+  using Footprint = typename Arithmetic::Tiles::Footprint;
   static constexpr WeightOrder packed_weights =
       std::is_same_v<T, float> ? WeightOrder::blocks : WeightOrder::pair_blocks;
 

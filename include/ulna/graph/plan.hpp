@@ -128,43 +128,51 @@ class Planner {
 
   /// A skip connection that lives in the concatenation of the decoder keeps the rest of that wide buffer from others,
   /// though it is not needed before. At inference such values get memory of their own, and are copied when the
-  /// concatenation runs, where that lowers the peak by at least a third of what it copies.
+  /// concatenation runs, where that lowers the peak by at least a quarter of what it copies; if they alone do not, then
+  /// together with what is computed just before.
   constexpr void copy_what_waits() {
     const std::int64_t peak = least_height(buffers_, n_);
     const std::int64_t copied = copied_elements();
-    FixedVector<int, node_capacity> waiting{};
-    for (int i = 0; i < n_; ++i) {
-      if (g_.nodes[i].op != Op::concat) continue;
-      for (const int x : g_.nodes[i].input)
-        if (x >= 0 && x + 1 < i && may_be_view(x) && !copied_[x]) {
-          waiting.push_back(x);
-          copied_[x] = true;
-        }
-    }
-    if (waiting.empty()) return;
-    arrange();
-    const std::int64_t lower = least_height(buffers_, n_);
-    if (lower < peak) {
-      for (const int x : waiting) copied_[x] = !fits_in_concat(x, lower);
+    for (const int least_wait : {1, 0}) {
+      FixedVector<int, node_capacity> chosen{};
+      for (int i = 0; i < n_; ++i) {
+        if (g_.nodes[i].op != Op::concat) continue;
+        for (const int x : g_.nodes[i].input)
+          if (x >= 0 && x + least_wait < i && may_be_view(x) && !copied_[x]) {
+            chosen.push_back(x);
+            copied_[x] = true;
+          }
+      }
+      if (chosen.empty()) return;
       arrange();
-      if (3 * (peak - least_height(buffers_, n_)) >= copied_elements() - copied) return;
+      const std::int64_t lower = least_height(buffers_, n_);
+      if (lower < peak) {
+        for (const int x : chosen) copied_[x] = !fits_in_concat(x, lower);
+        arrange();
+        if (4 * (peak - least_height(buffers_, n_)) >= copied_elements() - copied) return;
+      }
+      for (const int x : chosen) copied_[x] = false;
     }
-    for (const int x : waiting) copied_[x] = false;
     arrange();
   }
 
   /// Whether no more than `height` is needed at once when value x, which has memory of its own now, lives in the last
   /// concatenation that reads it. If so, buffers_ has it there.
   constexpr bool fits_in_concat(int x, std::int64_t height) {
-    ArenaBuffer& own = buffers_[buffer_[root(x)]];
-    if (own.id != x || next_member_[x] >= 0) return false;
     const int reader = last_use_[x];
     if (reader == n_ || g_.nodes[reader].op != Op::concat) return false;
+    ArenaBuffer& own = buffers_[buffer_[root(x)]];
     ArenaBuffer& whole = buffers_[buffer_[root(reader)]];
     const ArenaBuffer own_before = own;
     const ArenaBuffer whole_before = whole;
-    if (own.begin < whole.begin) whole.begin = own.begin;
-    own.size = 0;
+    int others = -1;  // the last node that reads what x is written over
+    for (int m = own.id; m >= 0; m = next_member_[m])
+      if (m != x && last_use_[m] > others) others = last_use_[m];
+    if (others > x) return false;
+    const int written = own.id == x ? own.begin : x;
+    if (written < whole.begin) whole.begin = written;
+    own.end = x;
+    if (others < 0) own.size = 0;
     if (least_height(buffers_, n_) <= height) return true;
     own = own_before;
     whole = whole_before;

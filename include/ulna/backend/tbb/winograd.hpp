@@ -96,11 +96,24 @@ class Task {
       const std::ptrdiff_t tap = std::ptrdiff_t{plan_.weight_rows} * width_;
       for (int i = 0; i < rows * width_; i += W) {
         float* to = weights_ + std::ptrdiff_t{c} * width_ + i;
+        if (i % 16 == 0) prefetch_taps(c0_ + c + plan_.weight_rows, i / 16);
         transform<typename F::WeightLine, V>(
             [&](int y, int x) { return V::load(taps_ + (y * taps + x) * tap + i); },
             [&](int y, int x, V v) { v.store(to + (y * F::points + x) * plan_.weight_plane); });
       }
     }
+  }
+
+  /// Asks for one of the cache lines, of each tap, that gather_taps(c, weight_rows) reads.
+  void prefetch_taps(int c, int line) const {
+    if (c >= plan_.channels) return;
+    const std::ptrdiff_t tap = std::ptrdiff_t{plan_.channels} * plan_.outputs;
+    const int lines = width_ / 16;
+    const std::ptrdiff_t at = call_.node->swap_channels
+                                  ? (k0_ + std::ptrdiff_t{line}) * plan_.channels + c
+                                  : (c + std::ptrdiff_t{line / lines}) * plan_.outputs + k0_ + line % lines * 16;
+    const float* from = held_as<float>(call_.input[1]).data + at;
+    for (int t = 0; t < taps * taps; ++t) prefetch(from + t * tap);
   }
 
   /// The taps of some channels as [tap][channel][output], in reverse for the adjoint.
@@ -110,7 +123,6 @@ class Task {
     for (int t = 0; t < taps * taps; ++t) {
       const float* tap = w.data + (plan_.flipped ? taps * taps - 1 - t : t) * tap_size;
       float* to = taps_ + std::ptrdiff_t{t} * plan_.weight_rows * width_;
-      const bool more = c + plan_.weight_rows < plan_.channels;  // which memory is asked for meanwhile
       if (call_.node->swap_channels) {
         tbb_kernels::transpose<Isa>(tap + std::ptrdiff_t{k0_} * plan_.channels + c, plan_.channels, outputs_, rows, to,
                                     width_);
@@ -119,12 +131,8 @@ class Task {
       } else {
         for (int r = 0; r < rows; ++r) {
           const float* from = tap + std::ptrdiff_t{c + r} * plan_.outputs + k0_;
-          const float* next = from + std::ptrdiff_t{plan_.weight_rows} * plan_.outputs;
           int k = 0;
-          for (; k + W <= outputs_; k += W) {
-            if (more) ulna::prefetch(next + k);
-            V::load(from + k).store(to + r * width_ + k);
-          }
+          for (; k + W <= outputs_; k += W) V::load(from + k).store(to + r * width_ + k);
           if (k < outputs_) V::load_partial(from + k, outputs_ - k).store(to + r * width_ + k);
         }
       }

@@ -108,7 +108,7 @@ class Task {
   void prefetch_taps(int c, int line) const {
     if (c >= plan_.channels) return;
     const std::ptrdiff_t tap = std::ptrdiff_t{plan_.channels} * plan_.outputs;
-    const int lines = width_ / 16;
+    const int lines = (width_ + 15) / 16;
     const std::ptrdiff_t at = call_.node->swap_channels
                                   ? (k0_ + std::ptrdiff_t{line}) * plan_.channels + c
                                   : (c + std::ptrdiff_t{line / lines}) * plan_.outputs + k0_ + line % lines * 16;

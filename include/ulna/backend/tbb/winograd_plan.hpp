@@ -213,8 +213,9 @@ struct Plan {
     output_block = std::min(whole_vectors, one_block ? 64 : most_outputs(channels));
     shares_inputs = output_blocks() > 2;
     if (shares_inputs) {
-      const std::ptrdiff_t room = most_shared / (std::ptrdiff_t{products} * channel_blocks * channel_stride);
-      const std::ptrdiff_t rounds = (tiles() + room - 1) / std::max<std::ptrdiff_t>(room, 1);
+      const std::ptrdiff_t of_a_tile = std::ptrdiff_t{products} * channel_blocks * channel_stride;
+      const std::ptrdiff_t room = std::max<std::ptrdiff_t>(most_shared / of_a_tile, 1);
+      const std::ptrdiff_t rounds = (tiles() + room - 1) / room;
       round_tiles = static_cast<int>((tiles() + rounds - 1) / rounds);
       tile_block = std::min(round_tiles, most_tiles);
     } else {

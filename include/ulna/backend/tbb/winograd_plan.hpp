@@ -141,7 +141,7 @@ struct Plan {
   static constexpr int most_tiles = 144;                            ///< of a task that shares inputs
   static constexpr int weight_rows = 16;                            ///< channels whose taps are gathered at a time
   static constexpr std::ptrdiff_t most_kept = 4 * 1024 * 1024;      ///< floats of transformed weights, of each thread
-  static constexpr std::ptrdiff_t most_shared = 4 * 1024 * 1024;    ///< floats of transformed inputs
+  static constexpr std::ptrdiff_t most_shared = 11 * 256 * 1024;    ///< floats of transformed inputs: 11 MiB
 
   /// Outputs and tiles of a block: the more outputs, the less often are inputs transformed, as long as their weights
   /// leave room; the more tiles, the less often do the weights of many channels stream.

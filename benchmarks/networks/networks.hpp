@@ -3,6 +3,7 @@
 // PyTorch; each is what a popular implementation of it computes.
 #pragma once
 
+#include <cstddef>
 #include <ulna/model/r2_unet.hpp>
 #include <ulna/model/trans_unet.hpp>
 #include <ulna/model/unet.hpp>
@@ -12,8 +13,9 @@
 
 namespace networks {
 
-/// Width 64 at 512 x 512.
+/// Width 64 at 512 x 512. Inference keeps the pages of some weights and gives back those of others once they were read.
 struct unet {
+  static constexpr std::size_t resident_weights = 24'000'000;  ///< bytes
   using Program = ulna::Program<ulna::UNet<>, ulna::Image<1, 512, 512>>;
   using Loss = ulna::CrossEntropy;
 };
@@ -39,6 +41,7 @@ struct attention_unet {
 
 /// R50-ViT-B/16. Without dropout, whose random numbers would keep the outputs of training from being compared.
 struct trans_unet {
+  static constexpr std::size_t resident_weights = 350'000'000;
   using Program = ulna::Program<ulna::TransUNet<ulna::dropout::None>, ulna::Image<3, 224, 224>>;
   using Loss = ulna::CrossEntropy;
 };

@@ -83,7 +83,9 @@ class Inference {
   static constexpr int passes = 1;  ///< over the network's multiply-accumulates
 
   static ulna::Model<P> load(const std::string& path) {
-    if constexpr (frozen)
+    if constexpr (frozen && requires { Network::resident_weights; })
+      return ulna::map_model<P>(path, {.bytes = Network::resident_weights});
+    else if constexpr (frozen)
       return ulna::map_model<P>(path);
     else
       return ulna::load_model<P>(path);

@@ -6,6 +6,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -34,7 +35,7 @@ def build_for_cpu(build, names, jobs, time_compiler):
                     "-DULNA_BUILD_TESTS=OFF", "-DULNA_BUILD_EXAMPLES=OFF", "-DULNA_BUILD_BENCHMARKS=ON",
                     "-DCMAKE_EXPORT_COMPILE_COMMANDS=ON", "--log-level=WARNING"], check=True, stdout=subprocess.DEVNULL)
     subprocess.run(["cmake", "--build", build, "--parallel", str(jobs), "--target", *(f"ulna_network_{n}" for n in names)],
-                   check=True)
+                   check=True, stdout=sys.stderr)
     folder = f"{build}/benchmarks/networks"
     facts = {name: {} for name in names}
     if time_compiler:

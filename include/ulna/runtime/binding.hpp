@@ -27,6 +27,14 @@ constexpr bool uses(const auto& graph, Op op) {
   return false;
 }
 
+/// Whether a backend's kernels read the weights of a graph in the order in which they lie.
+template <class B>
+constexpr bool reads_weights(const auto& graph) {
+  for (const Parameter& p : graph.parameters)
+    if (p.order != WeightOrder::rows && p.order != packed_order<B>) return false;
+  return true;
+}
+
 /// Calls `visit.template operator()<op>()` for the node's op; ops that the graph does not use are never instantiated.
 template <class Planned, int I = 0>
 constexpr auto with_used_op(Op op, auto&& visit) {
@@ -71,6 +79,11 @@ class Binding {
   static constexpr const auto& C = Planned::compiled;
   using Element = typename B::Element;
   using Master = MasterOf<B>;
+
+  static_assert(
+      detail::reads_weights<B>(C.graph),
+      "Ulna: the weights of this program are packed for another backend; run Packed<P, B> on B, and Frozen<P> "
+      "or P on every backend");
 
   /// Everything the calls point at.
   struct Memory {

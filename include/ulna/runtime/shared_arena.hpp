@@ -103,8 +103,9 @@ std::vector<Life> lives_of(const auto& compiled, std::size_t bytes, auto&& has) 
     for (const int x : graph.nodes[i].input)
       if (x >= 0) last[static_cast<std::size_t>(x)] = i;
   }
-  for (const int kept : {graph.output, graph.loss, graph.image_gradient, graph.output_gradient})
-    if (kept >= 0) last[static_cast<std::size_t>(kept)] = n;
+  const int kept[] = {graph.output, graph.loss, graph.image_gradient, graph.output_gradient};
+  for (const int id : kept)
+    if (id >= 0) last[static_cast<std::size_t>(id)] = n;
   for (const Published& p : graph.published) last[static_cast<std::size_t>(p.node)] = n;
   std::vector<Life> lives;
   for (int i = 0; i < n; ++i) {

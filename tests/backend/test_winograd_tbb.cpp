@@ -129,7 +129,7 @@ TEST_CASE_TEMPLATE("winograd: a pixel's bits do not depend on where its tile lie
   Random r(Seed{34});
   for (int i = 0; i < 30; ++i) {
     const Window w = window2d(3, 1, r.below(3));
-    const Extent whole_in{1, 24 + r.below(40), 24 + r.below(40)};
+    const Extent whole_in{1, 28 + r.below(40), 28 + r.below(40)};
     Case whole = make_convolution(r, Op::convolution, w, window_output(whole_in, w), whole_in, random_width(r),
                                   random_width(r), 1);
     const Shape in = whole.x.view.shape;

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "../support/batch.hpp"
+#include "../support/in_double.hpp"
 #include "ulna/backend/eigen/eigen.hpp"
 #include "ulna/backend/tbb/tbb.hpp"
 #include "ulna/model/unet.hpp"
@@ -29,38 +30,6 @@ const tbb::global_control four_threads(tbb::global_control::max_allowed_parallel
 
 /// Extents and channels that no vector width divides, except where convolutions have 24 and 48 channels.
 using P = Program<UNet<Classes<3>, Width<24>, Depth<2>, Dropout<>>, Image<3, 44, 52>>;
-
-/// Distance between two vectors as a share of the length of the second.
-template <class A, class B>
-double relative_distance(const A& found, const B& expected) {
-  REQUIRE(found.size() == expected.size());
-  double difference = 0, length = 0;
-  for (std::size_t i = 0; i < found.size(); ++i) {
-    const auto e = static_cast<double>(expected[i]);
-    const double d = static_cast<double>(found[i]) - e;
-    difference += d * d;
-    length += e * e;
-  }
-  return std::sqrt(difference / length);
-}
-
-template <class T>
-std::vector<double> values_of(const Tensor<T>& t) {
-  std::vector<double> all;
-  for (int n = 0; n < t.batch; ++n)
-    for (std::ptrdiff_t p = 0; p < t.pixels(); ++p)
-      for (int c = 0; c < t.shape.channels; ++c) all.push_back(static_cast<double>(t.pixel(n, p)[c]));
-  return all;
-}
-
-/// The same weights in double.
-template <class Q>
-Model<Q, double> in_double(const Model<Q>& model) {
-  Model<Q, double> twin;
-  std::ranges::copy(model.parameters(), twin.mutable_parameters().begin());
-  std::ranges::copy(model.state(), twin.mutable_state().begin());
-  return twin;
-}
 
 /// A model whose running statistics have seen some batches.
 Model<P> trained(int steps) {

@@ -4,11 +4,10 @@
 // rounding moves across it is as large with direct convolutions.)
 #include <doctest/doctest.h>
 
-#include <algorithm>
-#include <cmath>
 #include <vector>
 
 #include "../support/batch.hpp"
+#include "../support/in_double.hpp"
 #include "ulna/backend/eigen/eigen.hpp"
 #include "ulna/backend/tbb/tbb.hpp"
 #include "ulna/model/unet.hpp"
@@ -24,34 +23,11 @@ using Winograd = cpu::Tbb<float, arithmetic::Winograd>;
 using Double = cpu::Eigen<double>;
 using P = Program<UNet<Classes<1>, Width<16>, Depth<2>, activation::GELU>, Image<3, 44, 52>>;
 
-/// Distance between two vectors as a share of the length of the second.
-double relative_distance(const auto& found, const auto& expected) {
-  REQUIRE(found.size() == expected.size());
-  double difference = 0, length = 0;
-  for (std::size_t i = 0; i < found.size(); ++i) {
-    const double d = static_cast<double>(found[i]) - expected[i];
-    difference += d * d;
-    length += expected[i] * expected[i];
-  }
-  return std::sqrt(difference / length);
-}
-
-template <class T>
-std::vector<double> values_of(const Tensor<T>& t) {
-  std::vector<double> all;
-  for (int n = 0; n < t.batch; ++n)
-    for (std::ptrdiff_t p = 0; p < t.pixels(); ++p)
-      for (int c = 0; c < t.shape.channels; ++c) all.push_back(static_cast<double>(t.pixel(n, p)[c]));
-  return all;
-}
-
 }  // namespace
 
 TEST_CASE("Winograd: outputs and gradients of a network are within 1e-4 of the reference") {
   Model<P> model{Seed{5}};
-  Model<P, double> twin;
-  std::ranges::copy(model.parameters(), twin.mutable_parameters().begin());
-  std::ranges::copy(model.state(), twin.mutable_state().begin());
+  Model<P, double> twin = in_double(model);
   const RandomBatch batch = random_batch<P>(2, Seed{77});
   {
     Predictor<P, Double> reference{twin, 2};

@@ -24,10 +24,10 @@ inline constexpr int taps = 3;  ///< of a kernel, along an axis
 /// F(4x4, 3x3), with the points 0, 1, -1, 2, -2 and infinity: 36 products for
 /// 16 outputs instead of 144.
 struct F4 {
-  static constexpr int outputs = 4;       ///< of a tile, along an axis
-  static constexpr int points = 6;        ///< inputs of a tile, and points of interpolation, along an axis
-  static constexpr int products = 36;     ///< points of a tile
-  static constexpr int tile_pixels = 16;  ///< outputs of a tile
+  static constexpr int outputs = 4;                 ///< of a tile, along an axis
+  static constexpr int points = 6;                  ///< inputs of a tile, and points of interpolation, along an axis
+  static constexpr int products = points * points;  ///< points of a tile
+  static constexpr int tile_pixels = outputs * outputs;  ///< outputs of a tile
 
   /// B^T d.
   struct InputLine {
@@ -127,8 +127,8 @@ struct F4 {
 struct F6 {
   static constexpr int outputs = 6;
   static constexpr int points = 8;
-  static constexpr int products = 64;
-  static constexpr int tile_pixels = 36;
+  static constexpr int products = points * points;
+  static constexpr int tile_pixels = outputs * outputs;
 
   /// B^T d.
   struct InputLine {

@@ -9,6 +9,7 @@
 #include <string>
 #include <ulna/backend/tbb/tbb.hpp>
 #include <ulna/model/unet.hpp>
+#include <ulna/predict/frozen.hpp>
 #include <ulna/predict/segment.hpp>
 #include <vector>
 
@@ -17,7 +18,7 @@ namespace {
 using namespace ulna;
 using Cpu = cpu::Tbb<float>;
 template <int Extent>
-using Net = Program<UNet<>, Image<1, Extent, Extent>>;
+using Net = Packed<Program<UNet<>, Image<1, Extent, Extent>>, Cpu>;
 
 std::vector<float> noise(int extent) {
   std::vector<float> values(static_cast<std::size_t>(extent) * static_cast<std::size_t>(extent));
@@ -75,7 +76,7 @@ void tiled(Model<Net<512>>& model, int threads) {
 
 int main(int argc, char** argv) try {
   const int threads = argc > 1 ? std::stoi(argv[1]) : Cpu{}.threads();
-  Model<Net<512>> model{Seed{7}};
+  Model<Net<512>> model = pack<Cpu>(Model<Program<UNet<>, Image<1, 512, 512>>>{Seed{7}});
   std::cout << "| image | GMAC | ms | GFLOP/s |\n|---|---:|---:|---:|\n";
   whole<128>(model, threads);
   whole<256>(model, threads);

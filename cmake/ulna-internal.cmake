@@ -20,6 +20,10 @@ target_compile_options(ulna_internal INTERFACE -Wall -Wextra -Wconversion -Wshad
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
   target_compile_options(ulna_internal INTERFACE -Wno-maybe-uninitialized -Wno-restrict)
 endif()
+# Tests run kernels for wider vectors than the processor has, too; nothing of another ABI is linked with them.
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  target_compile_options(ulna_internal INTERFACE -Wno-psabi)
+endif()
 if(ULNA_NATIVE)
   include(CheckCXXCompilerFlag)
   check_cxx_compiler_flag(-march=native ULNA_HAS_MARCH_NATIVE)

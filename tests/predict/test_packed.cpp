@@ -25,21 +25,28 @@ using Half = cpu::Tbb<bf16>;
 using Tiles = cpu::Tbb<bf16, arithmetic::Direct, Isa<64, true, PairDot::emulated_tiles>>;
 using Narrow = cpu::Tbb<bf16, arithmetic::Direct, Isa<32, true>>;
 
-/// Products of whole blocks, of several steps, with a folded norm and with a residual; and some that cannot be packed.
+/// Products of whole blocks, of several steps, with a folded norm and with a residual; 3x3 convolutions that run as
+/// Winograd's, in one block of outputs and in several, and on maps too small for that; and some that cannot be packed.
 struct Products {
   static constexpr const char* name = "Products";
   static constexpr Value lower(Builder& b, Value x) {
+    constexpr Window half = window2d(2, 2);
     x = layer::conv(b, x, {.channels = 32, .kernel = 3}, "stem");
     x = layer::conv(b, x, {.channels = 448, .kernel = 1}, "wide");
     x = norm::Batch::lower(b, x, "norm");
     const Value narrow = layer::conv(b, x, {.channels = 64, .kernel = 1}, "narrow");
     x = layer::conv(b, narrow, {.channels = 64, .kernel = 1}, "square");
     x = op::add(b, x, narrow);
+    const Value fine = layer::conv(b, x, {.channels = 192, .kernel = 3}, "fine");
+    const Value coarse = layer::conv(b, op::max_pool(b, fine, half), {.channels = 64, .kernel = 3}, "coarse");
+    const Value tiny = layer::conv(b, op::max_pool(b, coarse, half), {.channels = 64, .kernel = 3}, "tiny");
+    const Value wide = layer::transposed_conv(b, tiny, 80, 2, true, "up");
+    x = op::add(b, x, layer::transposed_conv(b, wide, 64, 2, false, "up_again"));
     x = layer::conv(b, x, {.channels = 50, .kernel = 1}, "no_blocks");
     return layer::conv(b, x, {.channels = 3, .kernel = 1}, "head");
   }
 };
-using P = Program<Products, Image<2, 12, 10>>;
+using P = Program<Products, Image<2, 12, 12>>;
 
 template <class B, class Q>
 std::vector<float> logits(Model<Q>& model, int threads = 2) {
@@ -60,9 +67,13 @@ std::vector<float> logits(Model<Q>& model, int threads = 2) {
 template <class B>
 void check_packed() {
   using F = Packed<P, B>;
-  int packed = 0;
-  for (const Parameter& p : F::inference.graph.parameters) packed += p.order == B::packed_weights;
-  CHECK(packed == 3);
+  int products = 0, windows = 0;
+  for (const Parameter& p : F::inference.graph.parameters) {
+    products += p.kernel.volume() == 1 && p.order == B::packed_weights;
+    windows += p.kernel.volume() == 9 && p.order == WeightOrder::blocks;
+  }
+  CHECK(products == 3);
+  CHECK(windows == 3);
   constexpr std::int64_t halved = 32 * 448 + 448 * 64 + 64 * 64;
   constexpr bool pairs = B::packed_weights == WeightOrder::pair_blocks;
   CHECK(F::parameter_count == Frozen<P>::parameter_count - (pairs ? halved / 2 : 0));

@@ -16,7 +16,8 @@ namespace ulna {
 ///   Master                           optional: the type of everything else, such as parameters; by default Element
 ///   kernel<op>(node)                 the kernel for a node of that op, chosen in a constant expression
 ///   scratch_bytes<op>(call, threads) working memory that the kernel needs for this call (data pointers not yet set)
-///   packed_weights                   optional: the order of packed weights that its kernels read (WeightOrder)
+///   packed_weights                   optional: the order of packed weights of 1x1 convolutions that its kernels read;
+///                                    of 3x3 convolutions they then read WeightOrder::blocks
 ///   Footprint                        optional: what an output's bits depend on in exact tiles (graph/analyse.hpp)
 ///   Tiles                            optional: the backend of exact tiles, made from a B; by default B
 template <class B>
@@ -60,7 +61,7 @@ struct MasterOf<B> {
 template <class B>
 using MasterOf = typename detail::MasterOf<B>::type;
 
-/// The order of packed weights that a backend's kernels read; rows: none.
+/// The order of packed weights of 1x1 convolutions that a backend's kernels read; rows: it takes none.
 template <class B>
 inline constexpr WeightOrder packed_order = WeightOrder::rows;
 template <class B>

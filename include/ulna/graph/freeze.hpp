@@ -2,7 +2,7 @@
 // Freezing: of a graph for inference, what depends on parameters alone (folded weights, say) becomes the parameters.
 // What is left reads nothing else, so nothing has to be evaluated before the first run.
 //
-// Weights of 1x1 convolutions may be packed besides: put in the order in which one backend's kernels read them.
+// Weights of 1x1 and 3x3 convolutions may be packed besides: put in the order in which one backend's kernels read them.
 #pragma once
 
 #include <cstddef>
@@ -37,6 +37,7 @@ class Freezer {
         for (const int x : n.input)
           if (x >= 0) read_[x] = true;
     for (const Published& p : from.published) read_[p.node] = true;
+    choose_orders();
   }
 
   constexpr FrozenGraph run() {
@@ -55,35 +56,44 @@ class Freezer {
  private:
   static constexpr bool is_constant(const Node& n) { return n.op == Op::parameter || n.once; }
 
-  /// Whether value `id` is a weight that can be packed: everything that reads it multiplies pixel by pixel.
-  constexpr bool packed(int id) const {
-    const Node& weight = from_.nodes[id];
-    if (order_ == WeightOrder::rows || !is_constant(weight) ||
-        !can_be_packed(weight.shape.width, weight.shape.channels) ||
-        (weight.op == Op::parameter && from_.parameters[weight.parameter].order != WeightOrder::rows))
-      return false;
-    bool multiplies = false;
+  /// Packed are the weights of whole blocks that all that read them take packed.
+  constexpr void choose_orders() {
+    FixedVector<bool, node_capacity> seen;
+    for (int i = 0; i < from_.nodes.size(); ++i) {
+      seen.push_back(false);
+      order_of_.push_back(WeightOrder::rows);
+    }
+    if (order_ == WeightOrder::rows) return;
     for (const Node& n : from_.nodes)
       for (int k = 0; k < n.inputs() && !is_constant(n); ++k) {
-        if (n.input[static_cast<std::size_t>(k)] != id) continue;
-        if (k != 1 || !multiplies_pixels(n)) return false;
-        multiplies = true;
+        const int x = n.input[static_cast<std::size_t>(k)];
+        if (x < 0 || !can_be_packed(x)) continue;
+        const WeightOrder wanted = k == 1 ? order_for(n) : WeightOrder::rows;
+        order_of_[x] = !seen[x] || order_of_[x] == wanted ? wanted : WeightOrder::rows;
+        seen[x] = true;
       }
-    for (const Published& p : from_.published) multiplies = multiplies && p.node != id;
-    return multiplies;
+    for (const Published& p : from_.published) order_of_[p.node] = WeightOrder::rows;
   }
-  constexpr bool multiplies_pixels(const Node& n) const {
-    return n.op == Op::convolution && n.window.taps() == 1 && n.window.stride == Extent{1, 1, 1} &&
-           n.shape.extent() == from_.input(n, 0).shape.extent() && !n.swap_channels;
+  constexpr bool can_be_packed(int id) const {
+    const Node& weight = from_.nodes[id];
+    return is_constant(weight) && ulna::can_be_packed(weight.shape.width, weight.shape.channels) &&
+           (weight.op != Op::parameter || from_.parameters[weight.parameter].order == WeightOrder::rows);
+  }
+  /// The order that the kernels of a node's op take.
+  constexpr WeightOrder order_for(const Node& n) const {
+    const Window& w = n.window;
+    if (n.op != Op::convolution || n.swap_channels || w.stride != Extent{1, 1, 1}) return WeightOrder::rows;
+    if (w.taps() == 1) return n.shape.extent() == from_.input(n, 0).shape.extent() ? order_ : WeightOrder::rows;
+    return w.kernel == Extent{1, 3, 3} ? WeightOrder::blocks : WeightOrder::rows;
   }
 
   constexpr void add_parameters(auto&& take) {
     for (int i = 0; i < from_.nodes.size(); ++i) {
       if (!read_[i] || !is_constant(from_.nodes[i]) || !take(from_.nodes[i].shape.size())) continue;
       Parameter p = described(i);
-      if (packed(i)) {
-        p.order = order_;
-        if (order_ == WeightOrder::pair_blocks) p.in /= 2;
+      if (const WeightOrder order = order_of_[i]; order != WeightOrder::rows) {
+        p.order = order;
+        if (order == WeightOrder::pair_blocks) p.in /= 2;
       }
       home_.push_back(p.scope);
       if (const int others = namesakes(p); others > 0) {
@@ -128,9 +138,9 @@ class Freezer {
       if (parameter_[id] < 0) return;  // read by nothing that runs
       node = {.op = Op::parameter, .shape = node.shape, .scope = node.scope, .parameter = parameter_[id]};
       node.per_sample = false;
-      if (order_ == WeightOrder::pair_blocks && packed(id)) node.shape.width /= 2;
-    } else if (node.op == Op::convolution && packed(node.input[1])) {
-      node.weight_order = order_;
+      if (order_of_[id] == WeightOrder::pair_blocks) node.shape.width /= 2;
+    } else if (node.op == Op::convolution && order_of_[node.input[1]] != WeightOrder::rows) {
+      node.weight_order = order_of_[node.input[1]];
     }
     for (int& x : node.input) x = x < 0 ? -1 : new_id_[x];
     new_id_[id] = to_.nodes.size();
@@ -141,15 +151,17 @@ class Freezer {
   WeightOrder order_;
   Graph<> to_{};
   FixedVector<int, parameter_capacity> source_{};
-  FixedVector<int, parameter_capacity> home_{};  ///< scopes of parameters before namesakes were told apart
-  FixedVector<bool, node_capacity> read_{};      ///< by a node that runs, or by the caller
+  FixedVector<int, parameter_capacity> home_{};         ///< scopes of parameters before namesakes were told apart
+  FixedVector<WeightOrder, node_capacity> order_of_{};  ///< in which each value is put
+  FixedVector<bool, node_capacity> read_{};             ///< by a node that runs, or by the caller
   FixedVector<int, node_capacity> parameter_{};
   FixedVector<int, node_capacity> new_id_{};
 };
 
 }  // namespace detail
 
-/// Freezes a graph for inference. `order`: of the weights of 1x1 convolutions whose channels are whole blocks.
+/// Freezes a graph for inference. `order`: rows, or how the weights of 1x1 convolutions whose channels are whole blocks
+/// are packed; those of 3x3 convolutions then become `blocks`.
 constexpr FrozenGraph freeze(const auto& graph, WeightOrder order = WeightOrder::rows) {
   return detail::Freezer{graph, order}.run();
 }

@@ -94,12 +94,11 @@ enum class Repeat : std::uint8_t {
   again     ///< in the backward pass
 };
 
-/// How a weight lies in memory. Packed ones, of 1x1 convolutions, are for the kernels of one backend; see
-/// predict/frozen.hpp.
+/// How a weight lies in memory. Packed ones are for the kernels of one backend; see predict/frozen.hpp.
 enum class WeightOrder : std::uint8_t {
   rows,        ///< [tap][in][out]
-  blocks,      ///< packed: [out / 64][in][64]
-  pair_blocks  ///< packed: [out / 64][in / 2][64][2] of bf16, two in the room of a float
+  blocks,      ///< packed: [out / 64][in][tap][64]
+  pair_blocks  ///< packed, of 1x1 convolutions: [out / 64][in / 2][64][2] of bf16, two in the room of a float
 };
 
 /// Outputs of a block of a packed weight, whatever the width of vectors is.

@@ -32,7 +32,7 @@ template <class Net>
 struct FrozenNetwork {};
 
 /// Program P with what depends on parameters alone as its parameters. It stands wherever a program stands, except in
-/// training; results are those of P to the bit. `Order`: of the weights of 1x1 convolutions.
+/// training; results are those of P to the bit. `Order`: how weights are packed, see graph/freeze.hpp.
 template <class P, WeightOrder Order = WeightOrder::rows>
 struct Frozen {
   using Network = FrozenNetwork<typename P::Network>;
@@ -85,22 +85,23 @@ using Packed = Frozen<P, packed_order<B>>;
 
 namespace detail {
 
-/// A weight [in][out] in blocks of outputs; see WeightOrder.
+/// A weight [tap][in][out] in blocks of outputs; see WeightOrder.
 template <class T>
-void pack_weight(const T* rows, int in, int out, WeightOrder order, T* to) {
+void pack_weight(const T* rows, std::ptrdiff_t taps, std::ptrdiff_t in, std::ptrdiff_t out, WeightOrder order, T* to) {
   const int together = order == WeightOrder::pair_blocks ? 2 : 1;
-  for (int k0 = 0; k0 < out; k0 += weight_block)
-    for (int c = 0; c < in; c += together)
-      for (int k = k0; k < k0 + weight_block; ++k, ++to) {
-        const T* from = rows + std::ptrdiff_t{c} * out + k;
-        if (together == 1) {
-          *to = *from;
-          continue;
+  for (std::ptrdiff_t k0 = 0; k0 < out; k0 += weight_block)
+    for (std::ptrdiff_t c = 0; c < in; c += together)
+      for (std::ptrdiff_t tap = 0; tap < taps; ++tap)
+        for (std::ptrdiff_t k = k0; k < k0 + weight_block; ++k, ++to) {
+          const T* from = rows + (tap * in + c) * out + k;
+          if (together == 1) {
+            *to = *from;
+            continue;
+          }
+          static_assert(sizeof(T) >= 2 * sizeof(bf16));
+          const bf16 pair[] = {bf16(static_cast<float>(from[0])), bf16(static_cast<float>(from[out]))};
+          std::memcpy(to, pair, sizeof pair);
         }
-        static_assert(sizeof(T) >= 2 * sizeof(bf16));
-        const bf16 pair[] = {bf16(static_cast<float>(from[0])), bf16(static_cast<float>(from[out]))};
-        std::memcpy(to, pair, sizeof pair);
-      }
 }
 
 /// The numbers of F, a frozen P, that backend B evaluates.
@@ -120,7 +121,7 @@ Model<F, Master> evaluated(const Model<P, Master>& model, B backend) {
     if (p.order == WeightOrder::rows || was_packed)
       std::copy_n(value.data, p.size(), to);
     else
-      pack_weight(value.data, value.shape.width, p.out, p.order, to);
+      pack_weight(value.data, p.kernel.volume(), value.shape.width, p.out, p.order, to);
   }
   return frozen;
 }

@@ -30,8 +30,11 @@ constexpr bool uses(const auto& graph, Op op) {
 /// Whether a backend's kernels read the weights of a graph in the order in which they lie.
 template <class B>
 constexpr bool reads_weights(const auto& graph) {
-  for (const Parameter& p : graph.parameters)
-    if (p.order != WeightOrder::rows && p.order != packed_order<B>) return false;
+  for (const Parameter& p : graph.parameters) {
+    const WeightOrder of_windows = packed_order<B> == WeightOrder::rows ? WeightOrder::rows : WeightOrder::blocks;
+    if (p.order != WeightOrder::rows && p.order != (p.kernel.volume() == 1 ? packed_order<B> : of_windows))
+      return false;
+  }
   return true;
 }
 

@@ -122,12 +122,12 @@ inline void require_tensors(const safetensors::File& file, const TensorShapes& n
 /// of packed weights say more.
 inline constexpr const char* memory_layout = "ulna memory order 1";
 inline std::string memory_layout_of(const auto& graph) {
-  const std::string layout = memory_layout;
+  std::string packed;
   for (const Parameter& p : graph.parameters) {
-    if (p.order == WeightOrder::blocks) return layout + ", packed for float";
-    if (p.order == WeightOrder::pair_blocks) return layout + ", packed for bf16";
+    if (p.order == WeightOrder::pair_blocks) return std::string(memory_layout) + ", packed for bf16";
+    if (p.order == WeightOrder::blocks) packed = ", packed for float";
   }
-  return layout;
+  return memory_layout + packed;
 }
 
 inline void require_file_order(const safetensors::File& file) {

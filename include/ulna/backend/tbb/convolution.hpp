@@ -13,6 +13,7 @@
 #include "ulna/backend/tbb/pixel_product.hpp"
 #include "ulna/backend/tbb/pool.hpp"
 #include "ulna/backend/tbb/transpose.hpp"
+#include "ulna/backend/tbb/weight.hpp"
 
 namespace ulna::tbb_kernels {
 
@@ -27,7 +28,7 @@ class ConvolutionTask {
 
  public:
   ConvolutionTask(const Call<float>& call, const ConvolutionPlan<Isa>& plan, std::byte* scratch)
-      : call_(call), plan_(plan), swapped_(call.node->swap_channels) {
+      : call_(call), plan_(plan) {
     weights_ = take_piece<float>(scratch, plan.weight_bytes);
     ring_ = take_piece<float>(scratch, plan.ring_bytes);
     sums_ = take_piece<float>(scratch, plan.sum_bytes);
@@ -94,25 +95,23 @@ class ConvolutionTask {
 
   /// Weights as [group][tap][channel][output of the group], zeros behind the last output.
   void pack_weights() {
-    const Tensor<float>& w = call_.input[1];
-    const std::ptrdiff_t tap_size = std::ptrdiff_t{plan_.channels} * plan_.outputs;
+    const WeightView weight(call_);
     float* to = weights_;
     for (int k = 0; k < outputs_; k += group_width(k)) {
       const int width = group_width(k);
       const int valid = std::min(width, outputs_ - k);
       for (int t = 0; t < plan_.taps; ++t, to += std::ptrdiff_t{channels_} * width) {
-        const float* tap = w.data + taps_[t].weight * tap_size;
-        if (swapped_) {
-          transpose_weights(tap + std::ptrdiff_t{k0_ + k} * plan_.channels + c0_, valid, to, width);
-        } else {
-          copy_weights(tap + std::ptrdiff_t{c0_} * plan_.outputs + k0_ + k, valid, to, width);
-        }
+        const float* from = weight.at(taps_[t].weight, c0_, k0_ + k);
+        if (weight.swapped)
+          transpose_weights(from, valid, to, width);
+        else
+          copy_weights(from, weight.channel_step(), valid, to, width);
       }
     }
   }
 
-  void copy_weights(const float* from, int valid, float* to, int width) const {
-    for (int c = 0; c < channels_; ++c, from += plan_.outputs, to += width) {
+  void copy_weights(const float* from, std::ptrdiff_t step, int valid, float* to, int width) const {
+    for (int c = 0; c < channels_; ++c, from += step, to += width) {
       int k = 0;
       for (; k + W <= valid; k += W) V::load(from + k).store(to + k);
       for (; k < valid; ++k) to[k] = from[k];
@@ -276,7 +275,6 @@ class ConvolutionTask {
 
   const Call<float>& call_;
   const ConvolutionPlan<Isa>& plan_;
-  bool swapped_;
   float* weights_;
   float* ring_;
   float* sums_;

@@ -14,26 +14,25 @@
 #include "ulna/backend/tbb/pixel_product.hpp"
 #include "ulna/backend/tbb/pool.hpp"
 #include "ulna/backend/tbb/transpose.hpp"
+#include "ulna/backend/tbb/weight.hpp"
 
 namespace ulna::tbb_kernels {
 
 namespace detail {
 
-/// The weight of one tap as [pair of channels][output of the group][2]. `outputs_first`: the weight is
-/// [output][channel].
+/// One tap of `valid` outputs from `first` on, as [pair of channels][output][2].
 template <class Isa>
-void pack_pair_tap(const float* weight, bool outputs_first, int channels, int outputs, int first, int valid, bf16* to,
-                   int width, int padded) {
+void pack_pair_tap(const WeightView& weight, int tap, int first, int valid, bf16* to, int width, int padded) {
   constexpr int W = Isa::width;
   constexpr int most_width = PairBlocks<Isa>::most_vectors * W;
   constexpr int at_once = 16;  // channels that are transposed together
   alignas(64) float square[at_once * most_width];
   for (int c = 0; c < padded; c += at_once) {
-    const int count = std::min(at_once, channels - c);
-    const float* rows = weight + std::ptrdiff_t{c} * outputs + first;
-    std::ptrdiff_t step = outputs;
-    if (outputs_first && count > 0) {
-      transpose<Isa>(weight + std::ptrdiff_t{first} * channels + c, channels, valid, count, square, most_width);
+    const int count = std::min(at_once, static_cast<int>(weight.channels) - c);
+    const float* rows = weight.at(tap, c, first);
+    std::ptrdiff_t step = weight.channel_step();
+    if (weight.swapped && count > 0) {
+      transpose<Isa>(rows, weight.channels, valid, count, square, most_width);
       rows = square;
       step = most_width;
     }
@@ -226,15 +225,14 @@ namespace detail {
 template <class Isa>
 const bf16* pair_weights(const Call<bf16>& call, const PairConvolutionPlan<Isa>& plan) {
   if (plan.packed) return call.input[1].data;
-  const float* weight = held_as<const float>(call.input[1]).data;
+  const WeightView weight(call);
   bf16* const weights = reinterpret_cast<bf16*>(call.scratch.data());
   parallel_tasks<Isa>(plan.groups() * plan.taps, [&](int task) {
     const int group = task / plan.taps;
     const int tap = task % plan.taps;
     const int first = group * plan.width();
     const int width = plan.vectors_of(group) * Isa::width;
-    pack_pair_tap<Isa>(weight + std::ptrdiff_t{tap} * plan.channels * plan.outputs, call.node->swap_channels,
-                       plan.channels, plan.outputs, first, std::min(width, plan.outputs - first),
+    pack_pair_tap<Isa>(weight, tap, first, std::min(width, plan.outputs - first),
                        weights + plan.group_place(group) + std::ptrdiff_t{tap} * plan.padded * width, width,
                        plan.padded);
   });

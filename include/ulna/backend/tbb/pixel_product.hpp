@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Convolution 1x1 of stride 1, and its adjoint: one product [pixel][channel] x [channel][output]. Pixels are read where
+// Convolution 1x1 of stride 1, and its adjoint: one product [pixel][channel] x [channel][output]. So is each tap of a
+// transposed convolution whose kernel is its stride, whose outputs of a tap lie a stride apart. Pixels are read where
 // they lie, and a block of weights stays in the nearest caches while a tile of pixels passes; the next one is on its
 // way from memory meanwhile.
 //
@@ -30,13 +31,18 @@ struct PixelProductPlan {
 
   std::ptrdiff_t pixels;  ///< of all samples
   int channels, outputs;
+  Extent taps;
+  Extent read, written;  ///< extents of the maps
 
   explicit PixelProductPlan(const Call<T>& call)
-      : pixels(call.output.pixels() * call.batch),
+      : pixels(call.input[0].pixels() * call.batch),
         channels(call.input[0].shape.channels),
-        outputs(call.output.shape.channels) {}
+        outputs(call.output.shape.channels),
+        taps(call.node->window.kernel),
+        read(call.input[0].shape.extent()),
+        written(call.output.shape.extent()) {}
 
-  /// Whether a convolution is such a product. Fewer outputs than half a vector are better off with lanes of pixels.
+  /// Whether a convolution is such products. Fewer outputs than half a vector are better off with lanes of pixels.
   static bool fits(const Call<T>& call) {
     if constexpr (pairs)
       if (PairBlocks<Isa>::pads_rows || call.input[0].shape.channels % 2 != 0) return false;
@@ -44,26 +50,45 @@ struct PixelProductPlan {
     const auto uniform = [](const Tensor<T>& x) {
       return x.batch <= 1 || x.sample_stride == x.pixels() * x.pixel_stride;
     };
-    return w.taps() == 1 && w.stride == Extent{1, 1, 1} && call.input[0].shape.extent() == call.output.shape.extent() &&
-           w.pad_before == Extent{0, 0, 0} && call.output.shape.channels > W / 2 && uniform(call.input[0]) &&
-           uniform(call.output) && uniform(call.input[residual_input]);
+    const Extent read = call.input[0].shape.extent();
+    const bool apart = call.node->op == Op::transposed_convolution && w.kernel == w.stride && w.kernel.depth == 1 &&
+                       call.node->residual == ResidualSum::none && call.pool == nullptr;
+    const bool single = w.taps() == 1 && w.stride == Extent{1, 1, 1};
+    const Extent all{read.depth, read.height * w.stride.height, read.width * w.stride.width};
+    return (single || apart) && call.output.shape.extent() == all && w.pad_before == Extent{0, 0, 0} &&
+           call.output.shape.channels > W / 2 && uniform(call.input[0]) && uniform(call.output) &&
+           uniform(call.input[residual_input]);
   }
 
+  /// Neighbours of the input, from pixel `p` of all samples on, whose outputs of a tap lie one distance apart.
+  std::ptrdiff_t together(std::ptrdiff_t p) const {
+    return taps.volume() == 1 ? pixels - p : read.width - p % read.width;
+  }
+  /// The output that a tap gives for pixel `p`, among those of all samples.
+  std::ptrdiff_t output_of(std::ptrdiff_t p, int tap) const {
+    if (taps.volume() == 1) return p;
+    const std::ptrdiff_t row = p / read.width * taps.height + tap / taps.width;
+    return row * written.width + p % read.width * taps.width + tap % taps.width;
+  }
+
+  /// Of each tap.
   int output_blocks() const { return (outputs + output_block - 1) / output_block; }
+  int blocks() const { return output_blocks() * static_cast<int>(taps.volume()); }
   /// Enough tiles to keep the threads busy. Any number gives the same results.
   int tiles(int threads) const {
-    const std::ptrdiff_t wanted = (4 * threads + output_blocks() - 1) / output_blocks();
+    const std::ptrdiff_t wanted = (4 * threads + blocks() - 1) / blocks();
     const std::ptrdiff_t paying = pixels / least_pixels;
     return static_cast<int>(
         std::max<std::ptrdiff_t>((pixels + most_pixels - 1) / most_pixels, std::min(wanted, paying)));
   }
 
   int steps() const { return (channels + channel_block - 1) / channel_block; }
-  /// Block number `step` of the channels, for block `block` of the outputs.
-  detail::WeightBlock block(int step, int block) const {
+  /// Block number `step` of the channels, for block `block` of all taps' outputs.
+  WeightBlock block(int step, int block) const {
     const int c0 = step * channel_block;
-    const int k0 = block * output_block;
-    return {c0, std::min(channel_block, channels - c0), k0, std::min(output_block, outputs - k0)};
+    const int k0 = block % output_blocks() * output_block;
+    return {c0, std::min(channel_block, channels - c0), k0, std::min(output_block, outputs - k0),
+            block / output_blocks()};
   }
 
   static constexpr std::size_t weight_bytes = sizeof(T) * channel_block * output_block;
@@ -77,7 +102,7 @@ void pixel_product(const Call<T>& call) {
   const detail::PixelWeights<Isa, T> weight(call);
   const Tensor<T>& x = call.input[0];
   const Tensor<T>& y = call.output;
-  const int blocks = plan.output_blocks();
+  const int blocks = plan.blocks();
   const int tiles = plan.tiles(thread_count());
   parallel_tasks<Isa>(tiles * blocks, [&](int task) {
     std::byte* scratch = scratch_piece<std::byte>(call.scratch, 0, Plan::thread_bytes, thread_slot());
@@ -87,7 +112,7 @@ void pixel_product(const Call<T>& call) {
     const auto pixels = static_cast<int>(tile.size());
     for (int step = 0; step < plan.steps(); ++step) {
       const bool last = step + 1 == plan.steps();
-      const detail::WeightBlock block = plan.block(step, task % blocks);
+      const WeightBlock block = plan.block(step, task % blocks);
       const int width = (block.outputs + Isa::width - 1) / Isa::width * Isa::width;
       const T* values = packed;
       if (weight.packed())
@@ -96,13 +121,18 @@ void pixel_product(const Call<T>& call) {
         weight.pack(block, packed, width);
       auto coming = weight.prefetch_of(last ? plan.block(0, (task + 1) % blocks) : plan.block(step + 1, task % blocks),
                                        std::max(1, pixels / 8));
-      const Epilogue<Isa, T> epilogue(call, 0, tile.begin, block.k0);
-      T* const to = y.data + tile.begin * y.pixel_stride + block.k0;
-      const auto done = [&](int p, int k, int rows, int lanes) {
+      const auto done = [&](int first, int k, int rows, int lanes) {
         coming.advance();
-        if (last)
-          epilogue.shifted(p, k).finish(sums + std::ptrdiff_t{p} * width + k, width, to + p * y.pixel_stride + k,
-                                        y.pixel_stride, rows, std::min(lanes, block.outputs - k));
+        const int valid = std::min(lanes, block.outputs - k);
+        for (int p = first; last && p < first + rows;) {
+          const auto together =
+              static_cast<int>(std::min<std::ptrdiff_t>(plan.together(tile.begin + p), first + rows - p));
+          const std::ptrdiff_t at = plan.output_of(tile.begin + p, block.tap);
+          const Epilogue<Isa, T> epilogue(call, 0, at, block.k0 + k);
+          epilogue.finish(sums + std::ptrdiff_t{p} * width + k, width, y.data + at * y.pixel_stride + block.k0 + k,
+                          y.pixel_stride * plan.taps.width, together, valid);
+          p += together;
+        }
       };
       const T* from = x.data + tile.begin * x.pixel_stride + block.c0;
       if constexpr (Plan::pairs)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The weight of a 1x1 convolution, read a block of channels and outputs at a time.
+// The weight of products of pixels, read a block of channels and outputs at a time.
 #pragma once
 
 #include <algorithm>
@@ -8,6 +8,7 @@
 
 #include "ulna/backend/tbb/pair_products.hpp"
 #include "ulna/backend/tbb/transpose.hpp"
+#include "ulna/backend/tbb/weight.hpp"
 #include "ulna/backend/tensor.hpp"
 
 namespace ulna::tbb_kernels {
@@ -54,11 +55,6 @@ class PrefetchRows {
   bool near_;
 };
 
-/// Channels [c0, c0 + channels) of outputs [k0, k0 + outputs).
-struct WeightBlock {
-  int c0, channels, k0, outputs;
-};
-
 /// Blocks of the weight of `call`, float in memory, as products read them: float [channel][output], bf16 [pair of
 /// channels][output][2], rounded.
 template <class Isa, class T>
@@ -66,17 +62,12 @@ class PixelWeights {
   using V = FloatVec<Isa>;
 
  public:
-  explicit PixelWeights(const Call<T>& call)
-      : data_(held_as<const float>(call.input[1]).data),
-        channels_(call.input[0].shape.channels),
-        outputs_(call.output.shape.channels),
-        swapped_(call.node->swap_channels),
-        packed_(call.node->weight_order != WeightOrder::rows) {}
+  explicit PixelWeights(const Call<T>& call) : weight_(call), packed_(call.node->weight_order != WeightOrder::rows) {}
 
   /// Whether the blocks lie in memory already, `weight_block` outputs wide.
   bool packed() const { return packed_; }
   const T* at(const WeightBlock& b) const {
-    return reinterpret_cast<const T*>(data_) + b.k0 * channels_ + std::ptrdiff_t{b.c0} * weight_block;
+    return reinterpret_cast<const T*>(weight_.data) + b.k0 * weight_.channels + std::ptrdiff_t{b.c0} * weight_block;
   }
 
   /// Zeros behind the last output, up to `width`.
@@ -93,20 +84,23 @@ class PixelWeights {
       constexpr int row = weight_block * 4;  // of a channel, or of a pair
       return {at(b), row, b.channels * static_cast<int>(sizeof(T)) / 4, row, times, false};
     }
-    if (swapped_) return {data_ + b.k0 * channels_ + b.c0, channels_ * size, b.outputs, b.channels * size, times, true};
-    return {data_ + b.c0 * outputs_ + b.k0, outputs_ * size, b.channels, b.outputs * size, times, true};
+    const float* from = rows_of(b);
+    if (weight_.swapped) return {from, weight_.channels * size, b.outputs, b.channels * size, times, true};
+    return {from, weight_.outputs * size, b.channels, b.outputs * size, times, true};
   }
 
  private:
+  const float* rows_of(const WeightBlock& b) const { return weight_.at(b.tap, b.c0, b.k0); }
+
   void pack_floats(const WeightBlock& b, float* to, int width) const {
-    if (swapped_) {
-      transpose<Isa>(data_ + b.k0 * channels_ + b.c0, channels_, b.outputs, b.channels, to, width);
+    const float* from = rows_of(b);
+    if (weight_.swapped) {
+      transpose<Isa>(from, weight_.channels, b.outputs, b.channels, to, width);
       for (int c = 0; c < b.channels && b.outputs < width; ++c)
         std::fill(to + c * width + b.outputs, to + (c + 1) * width, 0.0f);
       return;
     }
-    const float* from = data_ + b.c0 * outputs_ + b.k0;
-    for (int c = 0; c < b.channels; ++c, from += outputs_, to += width) {
+    for (int c = 0; c < b.channels; ++c, from += weight_.outputs, to += width) {
       int k = 0;
       for (; k + V::width <= b.outputs; k += V::width) V::load(from + k).store(to + k);
       if (k < b.outputs) V::load_partial(from + k, b.outputs - k).store(to + k);
@@ -119,10 +113,10 @@ class PixelWeights {
     alignas(64) float square[at_once * most_width];
     for (int c = 0; c < b.channels; c += at_once) {
       const int count = std::min(at_once, b.channels - c);
-      const float* rows = data_ + (b.c0 + c) * outputs_ + b.k0;
-      std::ptrdiff_t step = outputs_;
-      if (swapped_) {
-        transpose<Isa>(data_ + b.k0 * channels_ + b.c0 + c, channels_, b.outputs, count, square, most_width);
+      const float* rows = weight_.at(b.tap, b.c0 + c, b.k0);
+      std::ptrdiff_t step = weight_.outputs;
+      if (weight_.swapped) {
+        transpose<Isa>(rows, weight_.channels, b.outputs, count, square, most_width);
         rows = square;
         step = most_width;
       }
@@ -131,9 +125,8 @@ class PixelWeights {
     }
   }
 
-  const float* data_;
-  std::ptrdiff_t channels_, outputs_;
-  bool swapped_, packed_;
+  WeightView weight_;
+  bool packed_;
 };
 
 }  // namespace detail

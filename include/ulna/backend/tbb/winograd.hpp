@@ -12,9 +12,9 @@
 #include <type_traits>
 
 #include "ulna/backend/tbb/epilogue.hpp"
-#include "ulna/backend/tbb/transpose.hpp"
 #include "ulna/backend/tbb/winograd_plan.hpp"
 #include "ulna/backend/tbb/winograd_tile.hpp"
+#include "ulna/backend/tbb/winograd_weights.hpp"
 
 namespace ulna::winograd {
 
@@ -24,6 +24,7 @@ class Task {
   using V = FloatVec<Isa>;
   using Blocks = tbb_kernels::RegisterBlocks<Isa, true>;
   using Reader = TileReader<Isa, typename F::InputLine, T>;
+  using Weights = WeightReader<Isa, F>;
   static constexpr int W = Isa::width;
   static constexpr int products = F::products;
   static constexpr bool can_stream = std::is_same_v<T, float> && W * sizeof(T) == 64;
@@ -51,14 +52,16 @@ class Task {
     k0_ = block * plan_.output_block;
     outputs_ = std::min(plan_.output_block, plan_.outputs - k0_);
     width_ = (outputs_ + W - 1) / W * W;
+    begin_ = tiles.begin;
     end_ = tiles.end;
-    for (first_ = tiles.begin; first_ < end_; first_ += plan_.tile_block) {
+    for (first_ = begin_; first_ < end_; first_ += plan_.tile_block) {
       count_ = tiles_from(first_);
       for (int b = 0; b < plan_.channel_blocks; ++b) {
         c0_ = b * plan_.channel_block;
         channels_ = channels_from(c0_);
         weights_ = kept_weights_ + (plan_.keeps_weights ? b * products * plan_.weight_plane : 0);
-        if (first_ == tiles.begin || !plan_.keeps_weights) transform_weights();
+        if (first_ == begin_ || !plan_.keeps_weights)
+          weight().run({c0_, channels_, k0_, outputs_}, weights_, plan_.weight_plane);
         if (plan_.shares_inputs) {
           inputs_ = shared_inputs(b) + (first_ - round) * plan_.channel_stride;
         } else {
@@ -88,55 +91,17 @@ class Task {
   }
   int channels_from(int c) const { return std::min(plan_.channel_block, plan_.channels - c); }
 
-  /// Weights as [point][channel][output], zeros behind the last output.
-  void transform_weights() {
-    for (int c = 0; c < channels_; c += plan_.weight_rows) {
-      const int rows = std::min(plan_.weight_rows, channels_ - c);
-      gather_taps(c0_ + c, rows);
-      const std::ptrdiff_t tap = std::ptrdiff_t{plan_.weight_rows} * width_;
-      for (int i = 0; i < rows * width_; i += W) {
-        float* to = weights_ + std::ptrdiff_t{c} * width_ + i;
-        if (i % 16 == 0) prefetch_taps(c0_ + c + plan_.weight_rows, i / 16);
-        transform<typename F::WeightLine, V>(
-            [&](int y, int x) { return V::load(taps_ + (y * taps + x) * tap + i); },
-            [&](int y, int x, V v) { v.store(to + (y * F::points + x) * plan_.weight_plane); });
-      }
-    }
-  }
+  Weights weight() const { return {tbb_kernels::WeightView(call_), plan_.flipped, taps_}; }
 
-  /// Asks for one of the cache lines, of each tap, that gather_taps(c, weight_rows) reads.
-  void prefetch_taps(int c, int line) const {
-    if (c >= plan_.channels) return;
-    const std::ptrdiff_t tap = std::ptrdiff_t{plan_.channels} * plan_.outputs;
-    const int lines = (width_ + 15) / 16;
-    const std::ptrdiff_t at = call_.node->swap_channels
-                                  ? (k0_ + std::ptrdiff_t{line}) * plan_.channels + c
-                                  : (c + std::ptrdiff_t{line / lines}) * plan_.outputs + k0_ + line % lines * 16;
-    const float* from = held_as<float>(call_.input[1]).data + at;
-    for (int t = 0; t < taps * taps; ++t) prefetch(from + t * tap);
-  }
-
-  /// The taps of some channels as [tap][channel][output], in reverse for the adjoint.
-  void gather_taps(int c, int rows) {
-    const Tensor<float> w = held_as<float>(call_.input[1]);
-    const std::ptrdiff_t tap_size = std::ptrdiff_t{plan_.channels} * plan_.outputs;
-    for (int t = 0; t < taps * taps; ++t) {
-      const float* tap = w.data + (plan_.flipped ? taps * taps - 1 - t : t) * tap_size;
-      float* to = taps_ + std::ptrdiff_t{t} * plan_.weight_rows * width_;
-      if (call_.node->swap_channels) {
-        tbb_kernels::transpose<Isa>(tap + std::ptrdiff_t{k0_} * plan_.channels + c, plan_.channels, outputs_, rows, to,
-                                    width_);
-        for (int r = 0; r < rows && outputs_ < width_; ++r)
-          for (int k = outputs_; k < width_; ++k) to[r * width_ + k] = 0.0f;
-      } else {
-        for (int r = 0; r < rows; ++r) {
-          const float* from = tap + std::ptrdiff_t{c + r} * plan_.outputs + k0_;
-          int k = 0;
-          for (; k + W <= outputs_; k += W) V::load(from + k).store(to + r * width_ + k);
-          if (k < outputs_) V::load_partial(from + k, outputs_ - k).store(to + r * width_ + k);
-        }
-      }
-    }
+  /// What is transformed after the block at hand. After the last of a task, what the next one is likely to begin with.
+  WeightBlock next_weights() const {
+    if (plan_.keeps_weights && first_ > begin_) return {};
+    const int next = c0_ + channels_;
+    if (next < plan_.channels) return {next, channels_from(next), k0_, outputs_};
+    if (plan_.keeps_weights) return {};
+    const int k = first_ + plan_.tile_block < end_ ? k0_ : k0_ + plan_.output_block;
+    if (k >= plan_.outputs) return {};
+    return {0, channels_from(0), k, std::min(plan_.output_block, plan_.outputs - k)};
   }
 
   Reader input() const { return {call_.input[0], plan_.grid.low_y, plan_.grid.low_x, patch_, plan_.channel_stride}; }
@@ -149,7 +114,7 @@ class Task {
   }
 
   /// What is transformed after the block at hand.
-  Ahead<Reader, F> next_inputs() const {
+  TilesAhead<Reader, F> next_inputs() const {
     const int next = c0_ + channels_;
     const std::ptrdiff_t after = first_ + plan_.tile_block;
     if (plan_.shares_inputs || (next == plan_.channels && after >= end_)) return {input(), plan_.grid, 0, 0, 0, 0};
@@ -170,7 +135,8 @@ class Task {
     p.inner = channels_;
     p.sum_step = width_;
     p.accumulate = c0_ > 0;
-    Ahead ahead = next_inputs();
+    TilesAhead next_inputs = this->next_inputs();
+    WeightsAhead next_weights(weight(), this->next_weights());
     const auto area = static_cast<float>(width_ * count_);
     for (int point = 0; point < products; ++point) {
       const float* inputs = inputs_ + point * plan_.input_plane;
@@ -185,7 +151,10 @@ class Task {
           p.sum = sums + std::ptrdiff_t{t} * width_ + k;
           Blocks::kernel(vectors, height)(p);
           t += height;
-          ahead.until((static_cast<float>(point) + static_cast<float>(k * count_ + t * vectors * W) / area) / products);
+          const float share =
+              (static_cast<float>(point) + static_cast<float>(k * count_ + t * vectors * W) / area) / products;
+          next_inputs.until(share);
+          next_weights.until(share);
         }
         k += vectors * W;
       }
@@ -268,7 +237,7 @@ class Task {
   float* products_;
   float* patch_;
   float* taps_;
-  std::ptrdiff_t first_ = 0, end_ = 0;
+  std::ptrdiff_t begin_ = 0, first_ = 0, end_ = 0;
   int count_ = 0;
   int k0_ = 0, outputs_ = 0, width_ = 0;
   int c0_ = 0, channels_ = 0;

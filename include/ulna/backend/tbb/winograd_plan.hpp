@@ -9,6 +9,7 @@
 #include "ulna/backend/tbb/outer_products.hpp"
 #include "ulna/backend/tbb/parallel.hpp"
 #include "ulna/backend/tbb/winograd_transform.hpp"
+#include "ulna/backend/tbb/winograd_weights.hpp"
 #include "ulna/backend/tensor.hpp"
 #include "ulna/graph/analyse.hpp"
 
@@ -139,7 +140,6 @@ struct Plan {
   static constexpr int least_block = 24 * 36 / products / 12 * 12;  ///< tiles; a multiple of a register block's rows
   static constexpr int high_block = 72 * 36 / products / 12 * 12;   ///< of all tiles, which then are one block
   static constexpr int most_tiles = 144;                            ///< of a task that shares inputs
-  static constexpr int weight_rows = 16;                            ///< channels whose taps are gathered at a time
   static constexpr std::ptrdiff_t most_kept = 4 * 1024 * 1024;      ///< floats of transformed weights, of each thread
   static constexpr std::ptrdiff_t most_shared = 11 * 256 * 1024;    ///< floats of transformed inputs: 11 MiB
 
@@ -189,7 +189,9 @@ struct Plan {
   std::size_t input_bytes() const { return shares_inputs ? 0 : floats(products * input_plane); }
   std::size_t product_bytes() const { return floats(products * product_plane); }
   std::size_t patch_bytes() const { return floats(std::ptrdiff_t{products} * channel_stride); }
-  std::size_t taps_bytes() const { return floats(std::ptrdiff_t{taps * taps} * weight_rows * output_block); }
+  std::size_t taps_bytes() const {
+    return floats(std::ptrdiff_t{taps * taps} * WeightReader<Isa, F>::rows * output_block);
+  }
   std::size_t thread_bytes() const {
     return weight_bytes() + input_bytes() + product_bytes() + patch_bytes() + taps_bytes();
   }
@@ -197,13 +199,16 @@ struct Plan {
   std::size_t shared_bytes() const { return shares_inputs ? floats(channel_blocks * products * input_plane) : 0; }
 
   /// Enough groups of tiles to keep the threads busy, each long enough to pay for transforming its weights, but where a
-  /// thread would have none. Any number gives the same results.
+  /// thread would have none; as many tasks for each thread. Any number gives the same results.
   int groups(std::ptrdiff_t tiles_at_hand, int threads) const {
     const auto per_block = [&](int tasks) { return std::ptrdiff_t{(tasks + output_blocks() - 1) / output_blocks()}; };
     const std::ptrdiff_t paying = std::min(per_block(8 * threads), tiles_at_hand / 64);
     const std::ptrdiff_t needed = std::min(per_block(threads), tiles_at_hand / 12);
     const std::ptrdiff_t least = shares_inputs ? (tiles_at_hand + tile_block - 1) / tile_block : 1;
-    return static_cast<int>(std::clamp(std::max(paying, needed), least, tiles_at_hand));
+    const std::ptrdiff_t groups = std::clamp(std::max(paying, needed), least, tiles_at_hand);
+    for (std::ptrdiff_t more = groups; more < std::min(groups + threads, tiles_at_hand); ++more)
+      if (more * output_blocks() % threads == 0) return static_cast<int>(more);
+    return static_cast<int>(groups);
   }
 
  private:

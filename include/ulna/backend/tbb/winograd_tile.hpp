@@ -83,9 +83,9 @@ class TileReader {
 /// Asks for what a reader reads of some channels of a range of tiles, line by line while something else is computed: a
 /// processor waits for few requests at a time.
 template <class Reader, class F>
-class Ahead {
+class TilesAhead {
  public:
-  Ahead(const Reader& reader, const Grid<F>& grid, std::ptrdiff_t first, int count, int c0, int channels)
+  TilesAhead(const Reader& reader, const Grid<F>& grid, std::ptrdiff_t first, int count, int c0, int channels)
       : reader_(reader), grid_(grid), first_(first), lines_(count * Reader::extent), c0_(c0), channels_(channels) {}
 
   /// As much as should be asked for when a share of the computation, in [0, 1], lies behind.

@@ -152,8 +152,8 @@ class WeightGradientTask {
     p.inner = count;
     p.sum_step = plan_.lane_block;
     p.accumulate = accumulate;
-    Ahead ahead_of_large(large(), plan_.grid, next, next_count, of_large().first_channel, of_large().channels);
-    Ahead ahead_of_small(small(), plan_.grid, next, next_count, of_small().first_channel, of_small().channels);
+    TilesAhead ahead_of_large(large(), plan_.grid, next, next_count, of_large().first_channel, of_large().channels);
+    TilesAhead ahead_of_small(small(), plan_.grid, next, next_count, of_small().first_channel, of_small().channels);
     const auto area = static_cast<float>((lanes_ + W - 1) / W * W * rows_);
     for (int point = 0; point < F4::products; ++point) {
       for (int l = 0; l < lanes_;) {

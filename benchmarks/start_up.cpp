@@ -3,9 +3,9 @@
 //
 //   start_up [THREADS]   (default 2)
 //
-// Writes the weights to a temporary folder, once as safetensors in PyTorch's order and once frozen, for mapping. Then
-// it starts itself nine times for each, and prints medians: from the start of the process to its first result, of one
-// more inference, of their difference, and of the peak of resident memory.
+// Writes the weights to a temporary folder, once as safetensors in PyTorch's order and once packed, for mapping. Then
+// it starts itself fifteen times for each, and prints medians: from the start of the process to its first result, of
+// one more inference, of their difference, and of the peak of resident memory.
 #include <fcntl.h>
 #include <spawn.h>
 #include <sys/wait.h>
@@ -30,7 +30,7 @@ namespace {
 
 using P = ulna::Program<ulna::UNet<ulna::Width<64>>, ulna::Image<1, 512, 512>>;
 using Backend = ulna::cpu::Tbb<float>;
-constexpr int runs = 9;     ///< processes
+constexpr int runs = 15;    ///< processes
 constexpr int further = 2;  ///< inferences of each, after the first
 
 /// What one process measured.
@@ -89,7 +89,7 @@ void run(char** arguments) {
   const int threads = std::atoi(arguments[1]);
   const std::string way = arguments[2];
   const double start = std::atof(arguments[4]);
-  const Times t = way == "frozen" ? infer(ulna::map_model<ulna::Frozen<P>>(arguments[3]), threads, start)
+  const Times t = way == "packed" ? infer(ulna::map_model<ulna::Packed<P, Backend>>(arguments[3]), threads, start)
                                   : infer(ulna::load_model<P>(arguments[3]), threads, start);
   std::printf("%.3f %.3f %.3f %.1f\n", t.first, t.warm, t.processor, t.megabytes);
 }
@@ -125,12 +125,13 @@ void measure(const std::string& threads) {
   {
     const ulna::Model<P> model{ulna::Seed{1}};
     ulna::save_weights(model, folder / "safetensors");
-    ulna::save_mappable(ulna::freeze<Backend>(model), folder / "frozen");
+    ulna::save_mappable(ulna::pack<Backend>(model), folder / "packed");
   }
+  sync();  // or the system writes the files while processes are timed
   std::printf(
       "| weights | first result, ms | one inference, ms | difference, ms | in processor time, ms | peak RSS, MB |\n");
   std::printf("|---|---:|---:|---:|---:|---:|\n");
-  for (const std::string way : {"safetensors", "frozen"}) {
+  for (const std::string way : {"safetensors", "packed"}) {
     std::vector<double> first, warm, difference, processor, megabytes;
     for (int i = 0; i < runs; ++i) {
       const Times t = started(program, threads, way, folder / way);

@@ -2,8 +2,8 @@
 // Fusing: what can be computed while a value is written is not a pass of its own.
 //
 //   convolution -> affine      becomes a convolution with folded weights and bias (batch norm at inference)
-//   producer -> activation     becomes a producer that applies the activation as it writes (not gelu, whose gradient
-//                              needs its input)
+//   producer -> activation     becomes a producer that applies the activation as it writes (gelu at inference only: its
+//                              gradient needs its input)
 //   convolution -> add         becomes a convolution that adds the other operand as it writes, at inference: training
 //                              reads the gradient of its activation off its own output
 //   convolution -> max_pool    2x2, stride 2: the convolution fills both maps, at inference; both nodes stay
@@ -76,7 +76,8 @@ class Fuser {
     const int source = node.input[0];
     if (folds_into_affine(id)) return -1;  // placed together with its affine
     if (node.op == Op::affine && source >= 0 && folds_into_affine(source)) return place_folded(node, source);
-    if (node.op == Op::activation && node.activation != Activation::gelu && readers_[source] == 1) {
+    const bool infers = from_.loss < 0;
+    if (node.op == Op::activation && (infers || node.activation != Activation::gelu) && readers_[source] == 1) {
       const int producer = renumber(source);
       Node& p = to_.nodes[producer];
       if (takes_activation(p.op) && p.activation == Activation::none) {
@@ -87,7 +88,7 @@ class Fuser {
     }
     for (int& x : node.input) x = renumber(x);
     if (const int sum = place_residual(node, from_.nodes[id].input); sum >= 0) return sum;
-    if (node.op == Op::max_pool && node.window == window2d(2, 2) && from_.loss < 0) {
+    if (node.op == Op::max_pool && node.window == window2d(2, 2) && infers) {
       Node& p = to_.nodes[node.input[0]];
       if (p.op == Op::convolution && !p.pooled) p.pooled = node.pooled = true;
     }

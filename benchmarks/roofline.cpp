@@ -5,6 +5,7 @@
 #include <string>
 #include <ulna/backend/tbb/tbb.hpp>
 #include <ulna/model/unet.hpp>
+#include <ulna/predict/frozen.hpp>
 #include <ulna/predict/predictor.hpp>
 #include <ulna/train/trainer.hpp>
 
@@ -27,8 +28,8 @@ ImagesView images_of(const std::vector<float>& values, int count) {
 }
 
 Profile inference(int threads) {
-  Model<P> model{Seed{7}};
-  Predictor<P, Cpu> predictor{model, 1, Cpu{threads}};
+  auto model = pack<Cpu>(Model<P>{Seed{7}});
+  Predictor<Packed<P, Cpu>, Cpu> predictor{model, 1, Cpu{threads}};
   const auto values = noise(1);
   return predictor.profile(images_of(values, 1), {.runs = 5});
 }
